@@ -1,0 +1,77 @@
+import { median, type Sample, type Series } from './measure';
+
+export const goalIds = ['P1', 'P2', 'P6', 'P7'] as const;
+
+export type GoalId = (typeof goalIds)[number];
+
+/** One figure against another, or against a bound; `atMost` where there is a goal to reach. */
+export interface Comparison {
+  readonly figure: string;
+  readonly value: number;
+  readonly goal?: GoalId;
+  readonly atMost?: number;
+  readonly reached?: boolean;
+}
+
+interface BuildGoal {
+  readonly id: GoalId;
+  readonly peer: string;
+  readonly wallAtMost: Readonly<Record<string, number>>;
+  readonly layerAtMost?: number;
+}
+
+export const buildGoals: readonly BuildGoal[] = [
+  { id: 'P1', peer: 'umoci', wallAtMost: { W1: 0.8, W2: 0.8, W3: 0.8 }, layerAtMost: 1 },
+  { id: 'P2', peer: 'crane', wallAtMost: { W1: 0.5, W2: 0.8, W3: 0.5 } },
+];
+
+export function compareBuilds(ours: Series, peer: Series): readonly Comparison[] {
+  const goal = buildGoals.find((candidate) => candidate.peer === peer.program.id);
+  return [
+    compare('time', ratio(ours, peer, figures.wallSeconds), goal?.id, goal?.wallAtMost[peer.workload.id]),
+    compare('bytes', ratio(ours, peer, figures.layerBytes), goal?.id, goal?.layerAtMost),
+  ].filter(isKnown);
+}
+
+export function compareMemory(small: Series, large: Series): readonly Comparison[] {
+  return [
+    compare('memory', ratio(large, small, figures.peakBytes), 'P6', 1.1),
+    compare('memory in MB', medianOf(large, figures.peakBytes) / 1e6, 'P6', 250),
+  ].filter(isKnown);
+}
+
+export function compareLayoutCost(few: Series, many: Series): readonly Comparison[] {
+  return [compare('time per blob', ratio(many, few, figures.nanosecondsPerBlob), 'P7', 1.3)].filter(isKnown);
+}
+
+type Figure = (sample: Sample) => number | undefined;
+
+export const figures = {
+  wallSeconds: (sample) => sample.wallSeconds,
+  cpuSeconds: (sample) => sample.cpuSeconds,
+  peakBytes: (sample) => sample.peakBytes,
+  layerBytes: (sample) => sample.layerBytes,
+  nanosecondsPerBlob: (sample) => sample.nanosecondsPerBlob,
+} satisfies Record<string, Figure>;
+
+/** The values of a figure; empty when the program does not have it. */
+export function valuesOf(series: Series, figure: Figure): readonly number[] {
+  return series.samples.map(figure).filter((value) => value !== undefined);
+}
+
+export function medianOf(series: Series, figure: Figure): number {
+  return median(valuesOf(series, figure));
+}
+
+function ratio(numerator: Series, denominator: Series, figure: Figure): number {
+  return medianOf(numerator, figure) / medianOf(denominator, figure);
+}
+
+function compare(figure: string, value: number, goal: GoalId | undefined, atMost: number | undefined): Comparison {
+  if (goal === undefined || atMost === undefined) return { figure, value };
+  return { figure, value, goal, atMost, reached: value <= atMost };
+}
+
+function isKnown({ value }: Comparison): boolean {
+  return !Number.isNaN(value);
+}

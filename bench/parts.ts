@@ -1,0 +1,106 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Comparison, compareBuilds, compareLayoutCost, compareMemory } from './goals';
+import { type Contender, type OnSample, runMeasured, type Series, takeTurns } from './measure';
+import { ours, type Program } from './peers';
+import { type Payload, type PayloadId, preparePayload, removePayload } from './workloads';
+
+export interface Circumstances {
+  /** Where payloads and outputs go: one file system for all programs. */
+  readonly scratch: string;
+  readonly rounds: number;
+  readonly onSample: OnSample;
+}
+
+/** One line of the table. */
+export interface Result extends Series {
+  readonly part: 'image' | 'memory' | 'createLayout';
+  /** Ours against this peer; in the other parts, this line against the smallest workload. */
+  readonly comparisons: readonly Comparison[];
+}
+
+/** P1 and P2: our build of one payload against those of the peers. */
+export async function measureBuilds(
+  id: PayloadId,
+  programs: readonly Program[],
+  { scratch, rounds, onSample }: Circumstances,
+): Promise<readonly Result[]> {
+  const payload = await preparePayload(id, scratch);
+  const builds = programs.map((program) => newBuild(program, payload, scratch));
+  const all = await takeTurns(builds, rounds, onSample);
+  await removePayload(payload);
+  const own = all.find(({ program }) => program.id === ours.id);
+  return all.map((series) => ({
+    ...series,
+    part: 'image',
+    comparisons: own === undefined || series === own ? [] : compareBuilds(own, series),
+  }));
+}
+
+/** P6: what our build keeps in memory must not grow with the payload. */
+export async function measureMemory({ scratch, rounds, onSample }: Circumstances): Promise<readonly Result[]> {
+  const payloads = [await preparePayload('W3', scratch), await preparePayload('W3-4GiB', scratch)];
+  const builds = payloads.map((payload) => newBuild(ours, payload, scratch));
+  const all = await takeTurns(builds, rounds, onSample);
+  await Promise.all(payloads.map(removePayload));
+  return againstFirst('memory', all, compareMemory);
+}
+
+const layoutSizes = [1_000, 10_000, 100_000];
+
+/** P7: what one blob costs must not grow with the layout. */
+export async function measureLayoutCost({ scratch, rounds, onSample }: Circumstances): Promise<readonly Result[]> {
+  const sizes = layoutSizes.map((blobs) => newLayoutCost(blobs, scratch));
+  return againstFirst('createLayout', await takeTurns(sizes, rounds, onSample), compareLayoutCost);
+}
+
+function newBuild(program: Program, payload: Payload, scratch: string): Contender {
+  const { id, name } = program;
+  const { directory: _, ...workload } = payload;
+  const run = () =>
+    inRoom(scratch, async (room) => {
+      await program.prepare?.(payload, room);
+      const { wallSeconds, cpuSeconds, peakBytes } = await runMeasured(program.command(payload, room), room);
+      const layerBytes = await program.layerBytes?.(room);
+      return { wallSeconds, cpuSeconds, peakBytes, layerBytes };
+    });
+  return { program: { id, name }, workload, run };
+}
+
+/** Each size gets a fresh process, so that none finds the heap or the compiled code of another. */
+function newLayoutCost(blobs: number, scratch: string): Contender {
+  const command = [process.execPath, '--expose-gc', join(__dirname, 'create-layout.js'), String(blobs)];
+  const run = () =>
+    inRoom(scratch, async (room) => {
+      const { stdout, ...usage } = await runMeasured(command, room);
+      const { nanosecondsPerBlob } = JSON.parse(stdout) as { nanosecondsPerBlob: number };
+      return { ...usage, nanosecondsPerBlob };
+    });
+  return {
+    program: { id: 'createLayout', name: 'createLayout' },
+    workload: { id: `${blobs} blobs`, description: 'an index of images that share nothing' },
+    run,
+  };
+}
+
+async function inRoom<T>(scratch: string, work: (room: string) => Promise<T>): Promise<T> {
+  const room = await mkdtemp(join(scratch, 'run-'));
+  try {
+    return await work(room);
+  } finally {
+    await rm(room, { recursive: true, force: true });
+  }
+}
+
+function againstFirst(
+  part: Result['part'],
+  all: readonly Series[],
+  compare: (first: Series, series: Series) => readonly Comparison[],
+): readonly Result[] {
+  const [first, ...others] = all;
+  if (first === undefined) return [];
+  return [
+    { ...first, part, comparisons: [] },
+    ...others.map((series) => ({ ...series, part, comparisons: compare(first, series) })),
+  ];
+}

@@ -1,0 +1,59 @@
+export type { Blob, BlobSink, Blobs, ByteRange, FileBlob, WrittenBlob } from './blob';
+export { bytesBlob, fileBlob, noBlobs, readVerified, verified } from './blob';
+export type { Bytes, Compression } from './compression';
+export { defaultGzipLevel, gunzip, gzip } from './compression';
+export type { Digest, DigestAlgorithm, Digester } from './digest';
+export { asDigest, createDigester, digestAlgorithms, digestOf, isDigest, parseDigest } from './digest';
+export * from './errors';
+export type { ImageDraft } from './image';
+export {
+  annotate,
+  appendLayer,
+  draftFrom,
+  emptyImage,
+  emptyManifest,
+  sealImage,
+  withCreated,
+  withExecution,
+} from './image';
+export type { IndexEntry, Instance } from './image-index';
+export { findPlatform, instancesOf, newIndex, platformOf } from './image-index';
+export type { LayerEntry } from './layer/entry';
+export type { FileSources } from './layer/files';
+export { listFiles } from './layer/files';
+export type { Layer, LayerEncoder } from './layer/layer';
+export { layerEncoder, writeLayer } from './layer/layer';
+export { tarOf } from './layer/tar';
+export { maxUnpackedSize, writeTarFile } from './layer/tar-file';
+export { createLayout } from './layout/create';
+export type { LayoutSelection } from './layout/read';
+export { hasBlob, layoutBlobs, readLayout, readLayoutIndex, tagOf } from './layout/read';
+export type { Problem, Verification, VerifyOptions } from './layout/verify';
+export { verifyLayout } from './layout/verify';
+export type { LayoutWriter } from './layout/write';
+export { layoutWriter, writeTree } from './layout/write';
+export type { Image, Index, Ref, WalkOptions } from './ref';
+export {
+  artifactTypeOf,
+  asImage,
+  descriptorOf,
+  emptyDescriptor,
+  maxDepth,
+  newRef,
+  readConfig,
+  readRef,
+  walkRefs,
+} from './ref';
+export type {
+  Descriptor,
+  Execution,
+  History,
+  ImageConfig,
+  ImageIndex,
+  ImageManifest,
+  Platform,
+} from './spec/documents';
+export { encodeJson, maxDocumentSize } from './spec/json';
+export { mediaTypes } from './spec/media-types';
+export { formatPlatform, normalizePlatform, parsePlatform, platformDistance, thisPlatform } from './spec/platform';
+export type { Tree } from './tree';

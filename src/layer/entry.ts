@@ -1,0 +1,62 @@
+import type { Bytes } from '../compression';
+import { LayerSourceError } from '../errors';
+
+/** One entry of a layer's tar file. Owners are numbers: names would depend on the machine that unpacks. */
+export interface LayerEntry {
+  /** Path in the image, without a slash at either end. */
+  readonly name: string;
+  readonly type: 'directory' | 'file' | 'symlink' | 'link';
+  /** Permission bits, `0o7777` at most. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Of a file, in bytes. */
+  readonly size?: number;
+  /** Of a symlink its text, of a link the name of an earlier entry. */
+  readonly linkname?: string;
+  /** Of a file: exactly `size` bytes, read when the tar file gets there. */
+  content?(): Uint8Array | Bytes;
+}
+
+/** Orders names as their UTF-8 bytes do, on every machine and in every locale. */
+export function compareNames(a: string, b: string): number {
+  // UTF-16 order differs from byte order only where surrogates are.
+  if (surrogate.test(a) || surrogate.test(b)) return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+const surrogate = /[\ud800-\udfff]/;
+
+/**
+ * The name under which a path lies in a tar file: no slash at either end, no empty or `.` parts.
+ *
+ * A path that leads up, or that would on Windows, is refused on every system, so that a build does not pass on one
+ * machine and fail on another.
+ *
+ * @param path absolute in the image, or relative to its root.
+ * @param thing what gave the path, for the message.
+ * @throws {LayerSourceError}
+ */
+export function entryName(path: string, thing: string): string {
+  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
+  if (path.includes('\0') || /^[A-Za-z]:[\\/]/.test(path) || path.split(/[\\/]/).includes('..')) {
+    throw new LayerSourceError(
+      `${thing}: expected a path inside the image, with / between names and without "..", found ${JSON.stringify(path)}`,
+      { expected: 'a path inside the image', found: path },
+    );
+  }
+  return parts.join('/');
+}
+
+/**
+ * @throws {LayerSourceError} if a file's name would make it a whiteout, which deletes in the layers below.
+ * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts
+ */
+export function rejectWhiteout(name: string, path: string): void {
+  const base = name.slice(name.lastIndexOf('/') + 1);
+  if (!base.startsWith('.wh.')) return;
+  throw new LayerSourceError(
+    `${path}: expected a file name that does not begin with ".wh.", which marks a deletion in a layer, found ${JSON.stringify(base)}; exclude the file or rename it`,
+    { expected: 'a name without the prefix .wh.', found: base },
+  );
+}

@@ -1,0 +1,262 @@
+import { closeSync, constants, lstatSync, openSync, readlinkSync, readSync, type Stats, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import fastGlob from 'fast-glob';
+import type { Bytes } from '../compression';
+import { FileSystemError, isSystemError, LayerSourceError } from '../errors';
+import { compareNames, entryName, type LayerEntry, rejectWhiteout } from './entry';
+
+/** Which files go into a layer, and as what. */
+export interface FileSources {
+  /** Absolute paths: of a directory the content is taken, a file is taken itself. */
+  readonly from: readonly string[];
+  /** Glob patterns below a directory; all by default. Files whose names begin with a dot match like others. */
+  readonly include?: readonly string[];
+  /** Glob patterns below a directory of what stays out; an excluded directory stays out with all that is in it. */
+  readonly exclude?: readonly string[];
+  /** Where it lies in the image; `/` by default. A single file gets this path, or lies in it if it ends with `/`. */
+  readonly to?: string;
+  /**
+   * `normalized` (the default): 0755 for directories and executables, 0644 for other files, as git keeps them.
+   * `preserve`: as the file system has it, hard links too. A number: for files, and for directories with the execute
+   * bit added where there is the read bit.
+   */
+  readonly mode?: 'normalized' | 'preserve' | number;
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  /** Takes what a symbolic link points to instead of the link. */
+  readonly followSymlinks?: boolean;
+}
+
+/** What a file system entry was when it was listed: if it is no longer the same when it was read, the build is wrong. */
+interface Listed {
+  readonly path: string;
+  readonly stats: Stats;
+}
+
+/** Files up to this size are read at once, without a round trip through the thread pool, which costs more than the reading. */
+const smallFile = 1024 * 1024;
+
+/** Larger files are read in pieces of this size, one ahead. */
+const pieceSize = 512 * 1024;
+
+/**
+ * The entries of a layer: sorted by the bytes of their names, each directory above an entry named explicitly.
+ *
+ * @throws {LayerSourceError} naming the path of what can't be in a layer (a FIFO, a socket, a device, a whiteout's name),
+ *   of what is not there, or of two sources with the same place in the image.
+ */
+export async function listFiles(sources: FileSources): Promise<LayerEntry[]> {
+  const listed = new Map<string, Listed>();
+  for (const from of sources.from) {
+    for (const [name, found] of await listSource(from, sources)) {
+      const other = listed.get(name);
+      if (other && !(other.stats.isDirectory() && found.stats.isDirectory())) {
+        throw new LayerSourceError(
+          `${name}: expected one source for each path in the image, found two: ${other.path} and ${found.path}`,
+          { found: found.path },
+        );
+      }
+      listed.set(name, found);
+    }
+  }
+  const entries = new Map<string, LayerEntry>();
+  for (const [name, found] of listed) entries.set(name, entryOf(name, found, sources));
+  for (const name of listed.keys()) addParents(name, entries);
+  const sorted = [...entries.values()].sort((a, b) => compareNames(a.name, b.name));
+  return sources.mode === 'preserve' ? withHardLinks(sorted, listed) : sorted;
+}
+
+async function listSource(from: string, sources: FileSources): Promise<[name: string, found: Listed][]> {
+  const root = statusOf(from, true);
+  const to = sources.to ?? '/';
+  const target = entryName(to, 'option "to"');
+  if (!root.isDirectory()) {
+    const isDirectory = target === '' || /\/\.?$/.test(to);
+    const name = isDirectory ? [target, basename(from)].filter(Boolean).join('/') : target;
+    // Checked even where no glob pattern ever saw the name.
+    return [
+      [
+        checkedName(name, from),
+        { path: from, stats: checkedKind(statusOf(from, sources.followSymlinks ?? false), from) },
+      ],
+    ];
+  }
+  const found = await globbed(from, sources);
+  const entries: [string, Listed][] = found.map((path) => {
+    const full = join(from, path);
+    const name = target === '' ? path : `${target}/${path}`;
+    return [
+      checkedName(name, full),
+      { path: full, stats: checkedKind(statusOf(full, sources.followSymlinks ?? false), full) },
+    ];
+  });
+  if (target !== '') entries.push([target, { path: from, stats: root }]);
+  return entries;
+}
+
+async function globbed(
+  from: string,
+  { include = ['**'], exclude = [], followSymlinks = false }: FileSources,
+): Promise<string[]> {
+  try {
+    return await fastGlob.glob([...include], {
+      cwd: from,
+      ignore: [...exclude],
+      dot: true,
+      onlyFiles: false,
+      followSymbolicLinks: followSymlinks,
+    });
+  } catch (error) {
+    throw isSystemError(error) ? new FileSystemError('list', error.path ?? from, error) : error;
+  }
+}
+
+function checkedName(name: string, path: string): string {
+  if (name.includes('\ufffd')) {
+    throw new LayerSourceError(`${path}: expected a file name in UTF-8, found other bytes; rename or exclude the file`);
+  }
+  rejectWhiteout(name, path);
+  return entryName(name, path);
+}
+
+function checkedKind(stats: Stats, path: string): Stats {
+  if (stats.isFile() || stats.isDirectory() || stats.isSymbolicLink()) return stats;
+  const kind = stats.isFIFO() ? 'FIFO' : stats.isSocket() ? 'socket' : 'device';
+  throw new LayerSourceError(`${path}: expected a file, a directory or a symbolic link, found a ${kind}; exclude it`, {
+    expected: 'a file, a directory or a symbolic link',
+    found: kind,
+  });
+}
+
+function statusOf(path: string, follow: boolean): Stats {
+  try {
+    return follow ? statSync(path) : lstatSync(path);
+  } catch (error) {
+    throw isSystemError(error) ? new FileSystemError('read', path, error) : error;
+  }
+}
+
+function entryOf(name: string, { path, stats }: Listed, sources: FileSources): LayerEntry {
+  const { uid, gid } = sources.owner ?? { uid: 0, gid: 0 };
+  const type = stats.isDirectory() ? 'directory' : stats.isSymbolicLink() ? 'symlink' : 'file';
+  const entry = { name, type, mode: modeOf(stats, sources.mode), uid, gid } as const;
+  if (type === 'symlink') return { ...entry, linkname: linkText(path) };
+  if (type === 'directory') return entry;
+  const listed = { path, stats };
+  return { ...entry, size: stats.size, content: () => contentOf(listed, sources.followSymlinks ?? false) };
+}
+
+function modeOf(stats: Stats, mode: FileSources['mode'] = 'normalized'): number {
+  // The bits of a symbolic link mean nothing, and differ between systems.
+  if (stats.isSymbolicLink()) return 0o777;
+  if (mode === 'preserve') return stats.mode & 0o7777;
+  if (mode === 'normalized') return stats.isDirectory() || stats.mode & 0o100 ? 0o755 : 0o644;
+  return stats.isDirectory() ? mode | ((mode & 0o444) >> 2) : mode;
+}
+
+function linkText(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    throw isSystemError(error) ? new FileSystemError('read', path, error) : error;
+  }
+}
+
+/** Unpackers make up the mode and time of a directory that no entry names, each in its own way. */
+function addParents(name: string, entries: Map<string, LayerEntry>): void {
+  for (let slash = name.lastIndexOf('/'); slash > 0; slash = name.lastIndexOf('/', slash - 1)) {
+    const parent = name.slice(0, slash);
+    const known = entries.get(parent);
+    if (known?.type === 'directory') return;
+    if (known) {
+      throw new LayerSourceError(
+        `${parent}: expected a directory, because ${name} lies in it, found a ${known.type} from another source`,
+      );
+    }
+    entries.set(parent, { name: parent, type: 'directory', mode: 0o755, uid: 0, gid: 0 });
+  }
+}
+
+/** Files that are one file under several names: the first name carries the content, the others link to it. */
+function withHardLinks(entries: readonly LayerEntry[], listed: ReadonlyMap<string, Listed>): LayerEntry[] {
+  const first = new Map<string, string>();
+  return entries.map((entry) => {
+    const stats = listed.get(entry.name)?.stats;
+    if (entry.type !== 'file' || stats === undefined || stats.nlink < 2) return entry;
+    const inode = `${stats.dev}:${stats.ino}`;
+    const linkname = first.get(inode);
+    if (linkname === undefined) {
+      first.set(inode, entry.name);
+      return entry;
+    }
+    const { name, mode, uid, gid } = entry;
+    return { name, type: 'link', mode, uid, gid, linkname };
+  });
+}
+
+function contentOf(file: Listed, follow: boolean): Uint8Array | Bytes {
+  return file.stats.size <= smallFile ? readAtOnce(file, follow) : readInPieces(file, follow);
+}
+
+const openFlags = (follow: boolean) => constants.O_RDONLY | constants.O_NONBLOCK | (follow ? 0 : constants.O_NOFOLLOW);
+
+function readAtOnce(file: Listed, follow: boolean): Uint8Array {
+  const { path, stats } = file;
+  try {
+    const descriptor = openSync(path, openFlags(follow));
+    try {
+      // One byte more than expected, so that a longer file shows.
+      const buffer = Buffer.allocUnsafe(stats.size + 1);
+      let length = 0;
+      for (;;) {
+        const read = readSync(descriptor, buffer, length, buffer.length - length, null);
+        if (read === 0) break;
+        length += read;
+        if (length === buffer.length) break;
+      }
+      checkUnchanged(file, length, follow);
+      return buffer.subarray(0, length);
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw isSystemError(error) ? new FileSystemError('read', path, error) : error;
+  }
+}
+
+async function* readInPieces(file: Listed, follow: boolean): AsyncGenerator<Uint8Array> {
+  const { path, stats } = file;
+  try {
+    const handle = await open(path, openFlags(follow));
+    let length = 0;
+    const readPiece = (position: number) => handle.read(Buffer.allocUnsafeSlow(pieceSize), 0, pieceSize, position);
+    let reading = readPiece(0);
+    try {
+      for (;;) {
+        const { bytesRead, buffer } = await reading;
+        length += bytesRead;
+        if (bytesRead === 0 || length > stats.size) break;
+        reading = readPiece(length);
+        yield buffer.subarray(0, bytesRead);
+      }
+    } finally {
+      await reading.catch(() => undefined);
+      await handle.close();
+    }
+    checkUnchanged(file, length, follow);
+  } catch (error) {
+    throw isSystemError(error) ? new FileSystemError('read', path, error) : error;
+  }
+}
+
+/** A file that changed between listing and reading is neither its old nor its new self in the layer. */
+function checkUnchanged({ path, stats }: Listed, length: number, follow: boolean): void {
+  const now = statusOf(path, follow);
+  const same =
+    now.size === stats.size && now.mtimeMs === stats.mtimeMs && now.ino === stats.ino && now.dev === stats.dev;
+  if (same && length === stats.size) return;
+  throw new LayerSourceError(
+    `${path}: expected a file that stays as it is while it is read (${stats.size} bytes), found it changed (${length} bytes read, ${now.size} bytes now); build when nothing writes to it`,
+    { expected: String(stats.size), found: String(length) },
+  );
+}

@@ -1,0 +1,162 @@
+import { availableParallelism } from 'node:os';
+import { type Blob, verified } from '../blob';
+import type { Bytes } from '../compression';
+import { inLanes } from '../concurrency';
+import { algorithmOf, createDigester, type Digest } from '../digest';
+import { DigestMismatchError, LimitError, OciError } from '../errors';
+import { digested } from '../layer/layer';
+import { maxUnpackedSize, unpacked } from '../layer/tar-file';
+import { type Image, type Ref, readConfig, walkRefs } from '../ref';
+import type { Descriptor } from '../spec/documents';
+import { isImageConfigType, layerCompression } from '../spec/media-types';
+import { readLayoutIndex } from './read';
+
+/** One thing that is wrong with a layout. */
+export interface Problem {
+  /** The blob that it is wrong with. */
+  readonly digest: Digest;
+  /** The manifest or index that refers to the blob; `index.json` for what is listed there. */
+  readonly referrer: string;
+  readonly message: string;
+}
+
+/** What a verification found. */
+export interface Verification {
+  readonly problems: readonly Problem[];
+  /** Images and indexes that were read, without index.json. */
+  readonly manifests: number;
+  /** Configs, layers and other blobs that were read. */
+  readonly blobs: number;
+  /** Bytes of those blobs. */
+  readonly bytes: number;
+  /** Layers whose diffID was not compared, because their compression can't be undone here. */
+  readonly uncheckedDiffIds: readonly Digest[];
+}
+
+/** How a layout is verified. */
+export interface VerifyOptions {
+  /** The most that a compressed layer may unpack to, in bytes; 64 GiB by default. */
+  readonly maxUnpackedSize?: number;
+  /** Called with the bytes that were read since the last call. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+/** A blob with all that is said of it; each is read once. */
+interface BlobCheck {
+  readonly descriptor: Descriptor;
+  readonly referrer: string;
+  readonly blob: () => Blob;
+  /** Of a layer of a container image: what its config says of the tar file inside. */
+  readonly diffIds: Set<Digest>;
+}
+
+/**
+ * Checks everything that is reachable from index.json: digests, sizes, media types, configs, and that each layer
+ * unpacks to its diffID. It finds all problems, not only the first.
+ *
+ * @throws {InvalidLayoutError} if the directory is no layout, and what {@link readLayoutIndex} throws besides.
+ */
+export async function verifyLayout(path: string, options: VerifyOptions = {}): Promise<Verification> {
+  const problems: Problem[] = [];
+  const report = (digest: Digest, referrer: string, error: unknown) => {
+    if (!(error instanceof OciError)) throw error;
+    problems.push({ digest, referrer, message: error.message });
+  };
+  const index = await readLayoutIndex(path);
+  const nameOf = (ref: Ref) => (ref === index ? 'index.json' : ref.digest);
+  const checks = new Map<Digest, BlobCheck>();
+  let manifests = 0;
+
+  const visit = async (ref: Ref) => {
+    if (ref !== index) manifests++;
+    for (const descriptor of ref.descriptors()) {
+      const known = checks.get(descriptor.digest);
+      if (known === undefined) {
+        const blob = () => ref.blob(descriptor);
+        checks.set(descriptor.digest, { descriptor, referrer: nameOf(ref), blob, diffIds: new Set() });
+      } else if (known.descriptor.size !== descriptor.size) {
+        const sizes = `${known.descriptor.size} (${known.referrer}) and ${descriptor.size}`;
+        report(
+          descriptor.digest,
+          nameOf(ref),
+          new OciError(`blob ${descriptor.digest}: expected one size in all descriptors, found ${sizes}`),
+        );
+      }
+    }
+    if (ref.kind === 'image')
+      await collectDiffIds(ref, checks).catch((error) => report(ref.manifest.config.digest, ref.digest, error));
+  };
+  await walkRefs(index, visit, {
+    onError: (error, child, parent) => report(child.digest, nameOf(parent), error),
+  }).catch((error) => report(index.digest, 'index.json', error));
+
+  const uncheckedDiffIds: Digest[] = [];
+  let bytes = 0;
+  await inLanes(checks.values(), availableParallelism(), async (check) => {
+    // A config that could not be read is a problem already.
+    if (problems.some(({ digest }) => digest === check.descriptor.digest)) return;
+    bytes += check.descriptor.size;
+    try {
+      if (!(await checkBlob(check, options))) uncheckedDiffIds.push(check.descriptor.digest);
+    } catch (error) {
+      report(check.descriptor.digest, check.referrer, error);
+    }
+  });
+  return { problems, manifests, blobs: checks.size, bytes, uncheckedDiffIds };
+}
+
+async function collectDiffIds(image: Image, checks: ReadonlyMap<Digest, BlobCheck>): Promise<void> {
+  if (!isImageConfigType(image.manifest.config.mediaType)) return;
+  const { rootfs } = await readConfig(image);
+  for (const [position, { digest }] of image.manifest.layers.entries()) {
+    const diffId = rootfs.diff_ids[position];
+    if (diffId !== undefined) checks.get(digest)?.diffIds.add(diffId);
+  }
+}
+
+/** Reads a blob once, for its digest and, of a layer, for its diffID. Says whether all that could be compared was. */
+async function checkBlob({ descriptor, blob, diffIds }: BlobCheck, options: VerifyOptions): Promise<boolean> {
+  const content = digested(verified(blob().open(), descriptor), (chunk) => options.onProgress?.(chunk.length));
+  const compression = diffIds.size === 0 ? undefined : layerCompression(descriptor.mediaType);
+  if (compression !== 'gzip' && compression !== 'none') {
+    await drain(content);
+    return diffIds.size === 0;
+  }
+  const digesters = [...diffIds].map((diffId) => ({ diffId, digester: createDigester(algorithmOf(diffId)) }));
+  const limit = options.maxUnpackedSize ?? maxUnpackedSize;
+  const tar = compression === 'gzip' ? unpackedWhole(content, limit, descriptor.digest) : content;
+  for await (const chunk of tar) for (const { digester } of digesters) digester.update(chunk);
+  for (const { diffId, digester } of digesters) {
+    const found = digester.digest();
+    if (found !== diffId)
+      throw new DigestMismatchError(`layer ${descriptor.digest}: its diffID in the config`, diffId, found);
+  }
+  return true;
+}
+
+/**
+ * Unpacks, and when that fails reads the compressed bytes to their end all the same: if they are not even what their
+ * digest names, that is the problem, and the broken stream only follows from it.
+ */
+async function* unpackedWhole(
+  content: AsyncGenerator<Uint8Array>,
+  limit: number,
+  digest: Digest,
+): AsyncGenerator<Uint8Array> {
+  const iterator = content[Symbol.asyncIterator]();
+  // Ending the reader of the stream must not end the stream.
+  const kept: Bytes = { [Symbol.asyncIterator]: () => ({ next: () => iterator.next() }) };
+  try {
+    yield* unpacked(kept, limit, `layer ${digest}`);
+  } catch (error) {
+    if (!(error instanceof LimitError)) await drain(kept);
+    if (!(error instanceof OciError) || error.message.includes(digest)) throw error;
+    throw new OciError(`layer ${digest}: ${error.message}`, { cause: error });
+  } finally {
+    await content.return(undefined);
+  }
+}
+
+async function drain(content: Bytes): Promise<void> {
+  for await (const _ of content);
+}

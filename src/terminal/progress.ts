@@ -1,0 +1,44 @@
+import { SingleBar } from 'cli-progress';
+import type { LayerProgress } from '../actions/build-layer';
+import { formatSize } from './size';
+
+/** Shows how far long work is; must be stopped before anything else is printed. */
+export interface Progress {
+  layer(progress: LayerProgress): void;
+  stop(): void;
+}
+
+/** Work below this many bytes is over before anyone could read a bar. */
+const worthShowing = 64 * 1000 * 1000;
+
+/** A bar on a terminal; nothing in CI, in a file or in a pipe. */
+export function progressOn(stream: NodeJS.WriteStream, environment: NodeJS.ProcessEnv): Progress {
+  if (!stream.isTTY || (environment.CI !== undefined && environment.CI !== 'false')) {
+    return { layer: () => undefined, stop: () => undefined };
+  }
+  let bar: SingleBar | undefined;
+  let shown = '';
+  const stop = () => {
+    bar?.stop();
+    bar = undefined;
+  };
+  return {
+    stop,
+    layer: ({ platform, layer, done, total }) => {
+      if (total < worthShowing) return;
+      const name = `${platform} ${layer}`;
+      if (bar === undefined || name !== shown) {
+        stop();
+        bar = new SingleBar({
+          stream,
+          format: '{name} [{bar}] {percentage}% of {size}',
+          clearOnComplete: true,
+          hideCursor: true,
+        });
+        bar.start(total, 0, { name, size: formatSize(total) });
+        shown = name;
+      }
+      bar.update(done);
+    },
+  };
+}
