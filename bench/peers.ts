@@ -24,7 +24,7 @@ export const ours: Program = {
   id: 'nx-oci',
   name: 'nx-oci image',
   missing: () => (existsSync(cli) ? undefined : `${cli} is not built`),
-  version: `"${process.execPath}" "${cli}" --version`,
+  version: `echo nx-oci $("${process.execPath}" "${cli}" --version)`,
   prepare: ({ directory }, room) =>
     writeFile(
       join(room, 'image.json'),

@@ -1,0 +1,130 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll } from '@jest/globals';
+import {
+  appendLayer,
+  type Bytes,
+  bytesBlob,
+  digestOf,
+  emptyImage,
+  type Image,
+  layerEncoder,
+  parsePlatform,
+  sealImage,
+  tarOf,
+  writeLayer,
+} from '../src';
+import type { BlobSink } from '../src/blob';
+
+export const repository = join(__dirname, '..');
+
+const temporary: string[] = [];
+afterAll(() => {
+  for (const path of temporary.splice(0)) rmSync(path, { recursive: true, force: true });
+});
+
+/** A new directory that goes away with the test file. */
+export function temporaryDirectory(): string {
+  const path = mkdtempSync(join(tmpdir(), 'nx-oci-test-'));
+  temporary.push(path);
+  return path;
+}
+
+/** Writes files, given by relative path, and returns the directory. */
+export function writeFiles(directory: string, files: Readonly<Record<string, string | Uint8Array>>): string {
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(directory, path)), { recursive: true });
+    writeFileSync(join(directory, path), content);
+  }
+  return directory;
+}
+
+/** Every file below a directory with its content, to see that nothing changed. */
+export function snapshot(directory: string): Record<string, string> {
+  const entries = readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
+  return Object.fromEntries(
+    entries
+      .filter((name) => statSync(join(directory, name), { throwIfNoEntry: false })?.isFile())
+      .map((name) => [name, readFileSync(join(directory, name)).toString('base64')]),
+  );
+}
+
+/** Keeps blobs in memory. */
+export const memorySink: BlobSink = {
+  write: async (content, algorithm) => {
+    const bytes = await collect(content);
+    return { digest: digestOf(bytes, algorithm), size: bytes.length, blob: bytesBlob(bytes) };
+  },
+};
+
+export async function collect(content: Bytes): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of content) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** A real image in memory with one layer per text, each a file. */
+export async function sampleImage(texts: readonly string[] = ['hello'], platform = 'linux/amd64'): Promise<Image> {
+  let draft = emptyImage(parsePlatform(platform));
+  for (const [position, text] of texts.entries()) {
+    const content = Buffer.from(text);
+    const entry = {
+      name: `file-${position}`,
+      type: 'file' as const,
+      mode: 0o644,
+      uid: 0,
+      gid: 0,
+      size: content.length,
+      content: () => content,
+    };
+    const layer = await writeLayer(tarOf([entry]), memorySink, layerEncoder('gzip'));
+    draft = appendLayer(draft, layer, { created_by: 'test' });
+  }
+  return sealImage(draft);
+}
+
+/** What a process left: its exit code (or signal) and output. */
+export interface Finished {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a real process to its end. */
+export function run(
+  command: string,
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
+}
+
+/** The compiled command, which `npm test` builds first. */
+export const commandFile = join(repository, 'lib/src/cli.js');
+
+/** Runs `nx-oci` with arguments. */
+export function nxOci(
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<Finished> {
+  return run(process.execPath, [commandFile, ...args], options);
+}
