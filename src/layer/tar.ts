@@ -141,6 +141,10 @@ export async function* checkedTar(input: Bytes, check: (header: Header) => void)
 /** When a stream takes more, or will take no more at all. */
 function drained(stream: ReturnType<Pack['entry']>): Promise<void> {
   return new Promise((resolve) => {
-    stream.once('drain', () => resolve()).once('close', () => resolve());
+    const done = () => {
+      stream.off('drain', done).off('close', done);
+      resolve();
+    };
+    stream.on('drain', done).on('close', done);
   });
 }

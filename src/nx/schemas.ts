@@ -13,11 +13,49 @@ export const executorSchemas: Readonly<Record<string, { title: string; descripti
 
 /** The schema.json of an executor, as Nx reads it. */
 export function schemaText(name: string): string {
+  const { $schema: _, ...schema } = jsonSchema(name);
+  return `${JSON.stringify({ $schema: 'https://json-schema.org/schema', version: 2, ...schema }, null, 2)}\n`;
+}
+
+/** The options of an executor as a table in Markdown, those of a list's items below it. */
+export function optionTable(name: string): string {
+  const rows = optionRows(jsonSchema(name), '');
+  return ['| option | type | what it does |', '|---|---|---|', ...rows].join('\n');
+}
+
+interface OptionSchema {
+  readonly type?: string;
+  readonly enum?: readonly string[];
+  readonly description?: string;
+  readonly properties?: Readonly<Record<string, OptionSchema>>;
+  readonly items?: OptionSchema;
+  readonly anyOf?: readonly OptionSchema[];
+}
+
+function optionRows({ properties = {} }: OptionSchema, prefix: string): string[] {
+  return Object.entries(properties).flatMap(([option, schema]) => [
+    `| \`${prefix}${option}\` | ${typeWords(schema)} | ${forTable(schema.description ?? '')} |`,
+    ...(schema.items ? optionRows(schema.items, `${prefix}${option}[].`) : []),
+  ]);
+}
+
+function forTable(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('<', '\\<');
+}
+
+function typeWords(schema: OptionSchema): string {
+  if (schema.anyOf) return schema.anyOf.map(typeWords).join(' or ');
+  if (schema.enum) return schema.enum.map((value) => `\`${value}\``).join(', ');
+  if (schema.type === 'object' && !schema.properties) return 'map of strings';
+  if (schema.type === 'array' && schema.items) return `list of ${typeWords(schema.items)}`;
+  return schema.type ?? 'any';
+}
+
+function jsonSchema(name: string): OptionSchema & { $schema?: string } {
   const executor = executorSchemas[name];
   if (executor === undefined)
     throw new InvalidOptionError(`executor ${name}: expected one of ${Object.keys(executorSchemas).join(', ')}`);
   const { title, description, options } = executor;
-  const { $schema: _, ...schema } = z.toJSONSchema(options, { target: 'draft-7', io: 'input', reused: 'inline' });
-  const document = { $schema: 'https://json-schema.org/schema', version: 2, title, description, ...schema };
-  return `${JSON.stringify(document, null, 2)}\n`;
+  const schema = z.toJSONSchema(options, { target: 'draft-7', io: 'input', reused: 'inline' });
+  return { title, description, ...schema } as OptionSchema;
 }
