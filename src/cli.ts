@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
@@ -7,7 +8,7 @@ import { buildImage } from './actions/build-image';
 import { sourceDateEpoch } from './actions/created';
 import { imageOptionsSchema } from './actions/image-options';
 import { inspectLayout } from './actions/inspect-layout';
-import { readPlainFile } from './blob';
+import { fileSystemStep } from './errors';
 import { parseLayoutReference } from './layout/reference';
 import { verifyLayout } from './layout/verify';
 import { parseDocument } from './spec/json';
@@ -70,7 +71,7 @@ function program(): Command {
 
 async function image(flags: { options: string; output: string; platforms?: string; json?: true }): Promise<void> {
   const file = resolve(flags.options);
-  const fromFile = parseDocument(await readPlainFile(file), imageOptionsSchema, file);
+  const fromFile = parseDocument(await fileSystemStep('read', file, () => readFile(file)), imageOptionsSchema, file);
   const platforms = flags.platforms?.split(',').map((platform) => platform.trim());
   const options = { ...fromFile, ...(platforms && { platforms }) };
   const root = dirname(file);

@@ -81,11 +81,17 @@ function duplicateKey(text: string): string | undefined {
 
 function invalidShape(error: z.ZodError, value: unknown, name: string): InvalidDocumentError {
   const issue = deepest(error.issues);
-  const path = jsonPath(issue.path);
-  const found = describe(valueAt(value, issue.path));
-  const expected = issue.message.replace(/^Invalid input: expected /, '').replace(/, received .*$/, '');
+  const place = `${name}: ${jsonPath(issue.path)}`;
   const more = error.issues.length > 1 ? ` (and ${error.issues.length - 1} more)` : '';
-  return new InvalidDocumentError(`${name}: ${path}: expected ${expected}, found ${found}${more}`, { expected, found });
+  if (issue.code === 'unrecognized_keys') {
+    const keys = issue.keys.map((key) => JSON.stringify(key)).join(', ');
+    return new InvalidDocumentError(`${place}: expected only options that there are, found ${keys}${more}`, {
+      found: keys,
+    });
+  }
+  const found = describe(valueAt(value, issue.path));
+  const expected = issue.message.replace(/^Invalid (?:input|option): expected /, '').replace(/, received .*$/, '');
+  return new InvalidDocumentError(`${place}: expected ${expected}, found ${found}${more}`, { expected, found });
 }
 
 /** In a union every branch fails; the branch that got furthest tells most. */

@@ -7,7 +7,7 @@ import { formatSize } from './size';
 export function imageReport(built: BuiltImage, path: string): string {
   const lines = [path, `  digest ${built.digest}`];
   for (const image of built.images) {
-    lines.push('', `  ${image.platform}  ${image.tag}  ${formatSize(image.size)}`, `    ${image.digest}`);
+    lines.push(`  ${image.platform}  ${image.tag}  ${formatSize(image.size)}`, `    ${image.digest}`);
     const names = image.layers.map((layer) => layer.name ?? '(base)');
     const width = Math.max(0, ...names.map((name) => name.length));
     for (const [position, layer] of image.layers.entries()) {
