@@ -168,7 +168,7 @@ const largestRead = 256 * 1024;
 
 /** The bytes of a file, read one chunk ahead. Without `end` it reads on to the real end, so that a longer file shows. */
 async function* fileBytes(path: string, size: number, { start = 0, end }: ByteRange = {}): AsyncGenerator<Uint8Array> {
-  const stop = end ?? Number.POSITIVE_INFINITY;
+  const stop = Math.max(start, end ?? Number.POSITIVE_INFINITY);
   const chunkSize = Math.min(largestRead, Math.max(0, Math.min(size, stop) - start) + 1);
   let position = start;
   const file = await openPlainFile(path);

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { pipeline } from 'node:stream/promises';
+import { types } from 'node:util';
 import { constants, crc32, createGunzip, deflateRaw } from 'node:zlib';
 import { OciError } from './errors';
 
@@ -64,7 +65,8 @@ export async function* gzip(
 export async function* gunzip(input: Bytes): AsyncGenerator<Uint8Array> {
   const decoder = createGunzip({ chunkSize: 128 * 1024 });
   let received = 0;
-  const feeding = pipeline(
+  // A failure on the way shows in the decoder too.
+  const fed = pipeline(
     input,
     async function* (chunks: Bytes) {
       for await (const chunk of chunks) {
@@ -73,19 +75,17 @@ export async function* gunzip(input: Bytes): AsyncGenerator<Uint8Array> {
       }
     },
     decoder,
-  );
-  feeding.catch(() => undefined);
+  ).catch(() => undefined);
   try {
     yield* decoder as AsyncIterable<Uint8Array>;
-    await feeding;
   } catch (error) {
     if (isZlibError(error)) throw new OciError(`invalid gzip stream (${error.message})`, { cause: error });
     throw error;
+  } finally {
+    await fed;
   }
-  // The decoder ends at the first byte that can't start another member and leaves it, and all behind it, unread.
-  if (decoder.bytesWritten !== received) {
-    throw new OciError(`invalid gzip stream (${received - decoder.bytesWritten} bytes behind its end)`);
-  }
+  // The decoder ends by itself at a byte that can't start another member, and takes nothing from there on.
+  if (decoder.bytesWritten !== received) throw new OciError('invalid gzip stream (bytes behind its end)');
 }
 
 /** Whether the bytes begin as a gzip member does. */
@@ -134,5 +134,5 @@ function gzipTrailer(checksum: number, size: number): Uint8Array {
 }
 
 function isZlibError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && /^Z_/.test(String(error.code));
+  return types.isNativeError(error) && 'code' in error && /^Z_/.test(String(error.code));
 }

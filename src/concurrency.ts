@@ -6,12 +6,10 @@ export async function inLanes<T>(items: Iterable<T>, lanes: number, job: (item: 
   const queue = items[Symbol.iterator]();
   let failure: { error: unknown } | undefined;
   const lane = async () => {
-    for (let next = queue.next(); !next.done && failure === undefined; next = queue.next()) {
-      try {
-        await job(next.value);
-      } catch (error) {
-        failure ??= { error };
-      }
+    try {
+      for (let next = queue.next(); !next.done && failure === undefined; next = queue.next()) await job(next.value);
+    } catch (error) {
+      failure ??= { error };
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));

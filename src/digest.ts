@@ -34,7 +34,7 @@ export function parseDigest(text: string): { algorithm: DigestAlgorithm; encoded
   if (!isDigestAlgorithm(algorithm)) {
     if (!/^[a-z0-9]+(?:[+._-][a-z0-9]+)*$/.test(algorithm)) throw invalidDigest(text, 'algorithm:encoded');
     throw new UnsupportedDigestAlgorithmError(
-      `digest ${quote(text)}: expected one of the algorithms ${digestAlgorithms.join(', ')}, found ${algorithm}`,
+      `digest ${quote(text)}: expected one of the algorithms ${digestAlgorithms.join(', ')}, found ${quote(algorithm)}`,
       { expected: digestAlgorithms.join(', '), found: algorithm },
     );
   }

@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /** Facts about a failure, for programs; the message says the same for people. */
 export interface ErrorFacts {
   readonly expected?: string;
@@ -10,8 +12,8 @@ export interface ErrorFacts {
  * Match by class; `expected` and `found` carry the data.
  */
 export class OciError extends Error {
-  readonly expected?: string;
-  readonly found?: string;
+  declare readonly expected?: string;
+  declare readonly found?: string;
 
   constructor(message: string, facts: ErrorFacts = {}) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
@@ -73,6 +75,9 @@ export class UnexpectedMediaTypeError extends OciError {
   }
 }
 
+/** An image where only an index can be edited. */
+export class NotAnIndexError extends UnexpectedMediaTypeError {}
+
 /** References nested deeper than any real content is. */
 export class DepthError extends OciError {}
 
@@ -89,6 +94,9 @@ export class MissingBlobError extends OciError {
 
 /** A directory that is no OCI image layout, or one of a version or form that is not supported. */
 export class InvalidLayoutError extends OciError {}
+
+/** A layout that another process edits, and does not stop to. */
+export class LayoutLockedError extends OciError {}
 
 /** A layout without its index.json. */
 export class MissingIndexError extends InvalidLayoutError {}
@@ -133,12 +141,12 @@ function systemMessage(error: NodeJS.ErrnoException): string {
 
 /** Whether the file system answered with one of these codes. */
 export function hasSystemCode(error: unknown, ...codes: readonly string[]): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+  return types.isNativeError(error) && 'code' in error && codes.includes(String(error.code));
 }
 
 /** Whether the error is the operating system's, with a code and the call that failed. */
 export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error;
+  return types.isNativeError(error) && 'syscall' in error;
 }
 
 /** Runs a file-system step; its failure becomes a {@link FileSystemError} that names the action and the path. */

@@ -1,5 +1,5 @@
 import { type Blob, type Blobs, type ByteRange, bytesBlob, readVerified } from './blob';
-import { algorithmOf, type Digest, digestOf } from './digest';
+import { algorithmOf, asDigest, type Digest, digestOf, parseDigest } from './digest';
 import {
   DepthError,
   DigestMismatchError,
@@ -69,6 +69,7 @@ export const maxDepth = 32;
  * @param mediaType as the descriptor or the Content-Type header says; parameters are dropped.
  * @param expectedDigest `undefined` only where nobody knows a digest yet, as when pulling by tag.
  * @param blobs where the content behind the manifest comes from.
+ * @throws {InvalidDigestError} if what was asked for is no digest.
  * @throws {DigestMismatchError} if the bytes are not what was asked for.
  * @throws {UnexpectedMediaTypeError} if it is neither manifest nor index, or its body says another type than `mediaType`.
  * @throws {InvalidDocumentError} if the body is not what its type says, or could be read as either of two types.
@@ -80,9 +81,10 @@ export function newRef(
   expectedDigest: Digest | undefined,
   blobs: Blobs,
 ): Ref {
+  const algorithm = expectedDigest === undefined ? 'sha256' : parseDigest(expectedDigest).algorithm;
   const name = `manifest ${expectedDigest ?? `of ${rawManifest.length} bytes`}`;
   if (rawManifest.length > maxDocumentSize) throw new LimitError(name, maxDocumentSize, rawManifest.length);
-  const digest = digestOf(rawManifest, expectedDigest && algorithmOf(expectedDigest));
+  const digest = digestOf(rawManifest, algorithm);
   if (expectedDigest !== undefined && expectedDigest !== digest) {
     throw new DigestMismatchError(name, expectedDigest, digest);
   }
@@ -269,7 +271,7 @@ function referredBlob(descriptor: Descriptor, node: Node): Blob {
       throw withReferrer(error, descriptor, node);
     }
   }
-  return { ...blob, open };
+  return { ...blob, size: blob.size, open };
 }
 
 function withReferrer(error: unknown, { digest }: Descriptor, node: Node): unknown {
@@ -283,7 +285,8 @@ function withReferrer(error: unknown, { digest }: Descriptor, node: Node): unkno
  * @throws {LimitError} before anything is read, if the descriptor names more than 50 MiB.
  */
 export async function readRef(descriptor: Descriptor, blobs: Blobs): Promise<Ref> {
-  const { digest, mediaType, size } = descriptor;
+  const { mediaType, size } = descriptor;
+  const digest = asDigest(descriptor.digest);
   if (!isManifestType(mediaType) && !isIndexType(mediaType)) {
     throw new UnexpectedMediaTypeError(
       `manifest ${digest}`,

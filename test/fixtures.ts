@@ -5,18 +5,24 @@ import { dirname, join } from 'node:path';
 import { afterAll } from '@jest/globals';
 import {
   appendLayer,
+  type ByteRange,
   type Bytes,
   bytesBlob,
+  createLayout,
+  type Digest,
   digestOf,
   emptyImage,
   type Image,
   layerEncoder,
+  MissingBlobError,
+  type OciError,
   parsePlatform,
   sealImage,
   tarOf,
   writeLayer,
+  writeTree,
 } from '../src';
-import type { BlobSink } from '../src/blob';
+import type { BlobSink, Blobs } from '../src/blob';
 
 export const repository = join(__dirname, '..');
 
@@ -127,4 +133,59 @@ export function nxOci(
   options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): Promise<Finished> {
   return run(process.execPath, [commandFile, ...args], options);
+}
+
+/** A layout on disk, as `createLayout` makes it. */
+export async function writtenLayout(root: Parameters<typeof createLayout>[0]): Promise<string> {
+  const path = join(temporaryDirectory(), 'layout');
+  await writeTree(await createLayout(root), path);
+  return path;
+}
+
+/** What GNU tar lists of a tar file: mode, owner, size, UTC time and name, a line for each entry. */
+export async function tarListing(tar: Bytes): Promise<string[]> {
+  const file = join(temporaryDirectory(), 'listed.tar');
+  writeFileSync(file, await collect(tar));
+  const options = ['--numeric-owner', '--full-time', '--quoting-style=literal', '--no-wildcards'];
+  const { code, stdout, stderr } = await run('tar', ['-tvf', file, ...options], {
+    env: { LC_ALL: 'C.UTF-8', TZ: 'UTC' },
+  });
+  if (code !== 0 || stderr !== '') throw new Error(`tar: ${stderr}`);
+  return stdout.split('\n').slice(0, -1);
+}
+
+/** A source in memory that remembers every digest that it was read for. */
+export function countingBlobs(...contents: readonly Uint8Array[]): Blobs & { readonly read: readonly Digest[] } {
+  const byDigest = new Map(contents.map((bytes) => [digestOf(bytes), bytes]));
+  const read: Digest[] = [];
+  const take = (digest: Digest) => {
+    read.push(digest);
+    const bytes = byDigest.get(digest);
+    if (bytes === undefined) throw new MissingBlobError(digest, 'a test');
+    return bytes;
+  };
+  const blobs = {
+    read,
+    blob: ({ digest, size }: { digest: Digest; size: number }) => ({
+      size,
+      open: (range?: ByteRange) => bytesBlob(take(digest)).open(range),
+    }),
+    manifest: async ({ digest }: { digest: Digest }) => take(digest),
+    blobs: () => blobs,
+  };
+  return blobs;
+}
+
+/** The error that an action ends with, which must be of this class. */
+export async function failureOf<E extends OciError>(
+  type: new (...facts: never[]) => E,
+  action: () => unknown,
+): Promise<E> {
+  try {
+    await action();
+  } catch (error) {
+    if (error instanceof type) return error;
+    throw error;
+  }
+  throw new Error(`expected a ${type.name}, found success`);
 }

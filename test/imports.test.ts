@@ -8,7 +8,7 @@ const floors: readonly (readonly string[])[] = [
   ['src/errors.ts', 'src/digest.ts', 'src/compression.ts', 'src/concurrency.ts'],
   ['src/spec/', 'src/blob.ts'],
   ['src/ref.ts', 'src/tree.ts'],
-  ['src/layer/', 'src/image.ts', 'src/image-index.ts'],
+  ['src/layer/', 'src/image.ts', 'src/image-index.ts', 'src/artifact.ts', 'src/convert.ts'],
   ['src/layout/'],
   ['src/actions/'],
   ['src/terminal/', 'src/nx/', 'src/cli.ts', 'src/index.ts', 'executors/', 'generators/'],

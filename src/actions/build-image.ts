@@ -77,6 +77,12 @@ export async function buildImage({ options, root, output, base, epoch, onProgres
   const tagFor = (platform: Platform) =>
     platforms.length === 1 ? tag : checkTag(`${tag}-${platformSuffix(platform)}`);
   for (const platform of platforms) tagFor(platform);
+  const starts: [wanted: Platform, start: ImageDraft][] = [];
+  for (const wanted of platforms) {
+    const from = bases && findPlatform(bases, wanted, `base ${base?.path}`).image;
+    const draft = withCreated(from ? await draftOnBase(from) : emptyImage(wanted), created);
+    starts.push([wanted, withExecution(draft, (execution) => executionOf(options, execution))]);
+  }
 
   const writer = await layoutWriter(output);
   try {
@@ -88,21 +94,14 @@ export async function buildImage({ options, root, output, base, epoch, onProgres
       onProgress: onProgress ?? (() => undefined),
     });
     const built: { entry: IndexEntry; summary: BuiltImage['images'][number] }[] = [];
-    for (const wanted of platforms) {
-      const from = bases && findPlatform(bases, wanted, `base ${base?.path}`).image;
-      const start = from ? await draftOnBase(from) : emptyImage(wanted);
-      const { draft, names } = await withLayers(
-        withCreated(start, created),
-        wanted,
-        options.layers ?? [],
-        created,
-        layers,
-      );
-      const configured = withExecution(draft, (execution) => executionOf(options, execution));
-      const image = sealImage(annotate(configured, options.annotations ?? {}));
+    for (const [wanted, start] of starts) {
+      const { draft, names } = await withLayers(start, wanted, options.layers ?? [], created, layers);
+      const image = sealImage(annotate(draft, options.annotations ?? {}));
       const platform = (await platformOf(image)) ?? wanted;
-      const entry = { ref: image, platform, annotations: { [refNameAnnotation]: tagFor(platform) } };
-      built.push({ entry, summary: summaryOf(image, platform, tagFor(platform), names) });
+      const imageTag = tagFor(platform);
+      if (built.some(({ summary }) => summary.tag === imageTag)) throw sameInstance(wanted, platform);
+      const entry = { ref: image, platform, annotations: { [refNameAnnotation]: imageTag } };
+      built.push({ entry, summary: summaryOf(image, platform, imageTag, names) });
     }
     const entries = built.map(({ entry }) => entry);
     const [only, ...more] = entries;
@@ -130,6 +129,14 @@ function platformsOf(options: ImageOptions, bases: readonly Instance[] | undefin
 
 /** Attestations lie beside the images that they attest, for a platform `unknown/unknown`. */
 const isRunnable = ({ os }: Platform) => os !== 'unknown';
+
+function sameInstance(wanted: Platform, platform: Platform): InvalidOptionError {
+  const found = formatPlatform(platform);
+  return new InvalidOptionError(
+    `option "platforms": expected an instance of the base for each platform, found that ${formatPlatform(wanted)} and another are both built on ${found}`,
+    { expected: formatPlatform(wanted), found },
+  );
+}
 
 /** The annotations and the subject of the base speak of the base, not of what is built on it. */
 async function draftOnBase(base: Image): Promise<ImageDraft> {

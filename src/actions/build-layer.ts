@@ -38,14 +38,16 @@ export function layerBuilder(context: LayerContext): LayerBuilder {
   const built = new Map<string, Promise<Layer>>();
   return (layer, platform, manifestType) => {
     const absolute = (path: string) => resolve(root, forPlatform(path, platform));
-    const resolved = { ...layer, from: sourcesOf(layer).map(absolute), tar: layer.tar && absolute(layer.tar) };
+    const tar = layer.tar === undefined ? undefined : absolute(layer.tar);
+    const resolved = { ...layer, from: sourcesOf(layer).map(absolute), tar };
     const key = JSON.stringify([resolved, manifestType]);
     const known = built.get(key);
     if (known) return known;
     const encoder = layerEncoder(options.compression ?? 'gzip', { manifestType, level: options.compressionLevel });
-    const building = resolved.tar
-      ? writeTarFile(resolved.tar, context.sink, encoder, manifestType)
-      : writeFiles(layer, resolved.from, formatPlatform(platform), encoder, context);
+    const building =
+      tar !== undefined
+        ? writeTarFile(tar, context.sink, encoder, manifestType)
+        : writeFiles(layer, resolved.from, formatPlatform(platform), encoder, context);
     built.set(key, building);
     return building;
   };

@@ -28,10 +28,18 @@ export function createdTime(option: string | number | undefined, epoch: number |
     if (seconds > latestSecond) throw invalid('option "created"', String(option));
     return formatTime(seconds * 1000);
   }
-  const isTime = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(option);
+  const [, day] = /^(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i.exec(option) ?? [];
   const milliseconds = Date.parse(option);
-  if (!isTime || Number.isNaN(milliseconds)) throw invalid('option "created"', option);
-  return formatTime(milliseconds);
+  if (day === undefined || Number.isNaN(milliseconds) || !isDay(day)) throw invalid('option "created"', option);
+  const time = formatTime(milliseconds);
+  // An offset can lead out of the four-digit years.
+  if (!/^\d{4}-/.test(time)) throw invalid('option "created"', option);
+  return time;
+}
+
+/** Whether a month has the day: `Date` takes the 30th of February for the 2nd of March. */
+function isDay(day: string): boolean {
+  return new Date(day).toISOString().startsWith(day);
 }
 
 function formatTime(milliseconds: number): string {

@@ -16,7 +16,7 @@ export function executionOf(options: ImageOptions, base: Execution): Execution {
   return {
     ...rest,
     ...(user !== undefined && { User: user }),
-    ...(exposedPorts && { ExposedPorts: { ...base.ExposedPorts, ...emptyObjects(exposedPorts.map(portName)) } }),
+    ...(exposedPorts && { ExposedPorts: { ...base.ExposedPorts, ...emptyObjects(exposedPorts.flatMap(portNames)) } }),
     ...(env && { Env: mergeEnv(base.Env ?? [], env) }),
     ...(entrypoint !== undefined && { Entrypoint: entrypoint }),
     ...(Cmd && { Cmd }),
@@ -54,9 +54,17 @@ function expand(value: string, variables: ReadonlyMap<string, string>): string {
   );
 }
 
-function portName(port: string | number): string {
-  const text = String(port);
-  return text.includes('/') ? text : `${text}/tcp`;
+/** As EXPOSE in a Dockerfile: a range stands for each of its ports. */
+function portNames(port: string | number): string[] {
+  const [range = '', protocol = 'tcp'] = String(port).split('/');
+  const [first = 0, last = first] = range.split('-').map(Number);
+  if (first < 1 || last > 65535 || first > last) {
+    throw new InvalidOptionError(
+      `option "exposedPorts": expected ports from 1 to 65535, found ${JSON.stringify(port)}`,
+      { expected: '1 to 65535', found: String(port) },
+    );
+  }
+  return Array.from({ length: last - first + 1 }, (_, offset) => `${first + offset}/${protocol}`);
 }
 
 function emptyObjects(keys: readonly string[]): Record<string, Record<string, never>> {

@@ -49,14 +49,14 @@ export function entryName(path: string, thing: string): string {
 }
 
 /**
- * @throws {LayerSourceError} if a file's name would make it a whiteout, which deletes in the layers below.
+ * @throws {LayerSourceError} if a name on the path would make it a whiteout, which deletes in the layers below.
  * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts
  */
 export function rejectWhiteout(name: string, path: string): void {
-  const base = name.slice(name.lastIndexOf('/') + 1);
-  if (!base.startsWith('.wh.')) return;
+  const whiteout = name.split('/').find((part) => part.startsWith('.wh.'));
+  if (whiteout === undefined) return;
   throw new LayerSourceError(
-    `${path}: expected a file name that does not begin with ".wh.", which marks a deletion in a layer, found ${JSON.stringify(base)}; exclude the file or rename it`,
-    { expected: 'a name without the prefix .wh.', found: base },
+    `${path}: expected a file name that does not begin with ".wh.", which marks a deletion in a layer, found ${JSON.stringify(whiteout)}; exclude the file or rename it`,
+    { expected: 'a name without the prefix .wh.', found: whiteout },
   );
 }

@@ -1,9 +1,9 @@
 import { closeSync, constants, lstatSync, openSync, readlinkSync, readSync, type Stats, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, posix } from 'node:path';
 import fastGlob from 'fast-glob';
 import type { Bytes } from '../compression';
-import { FileSystemError, isSystemError, LayerSourceError } from '../errors';
+import { FileSystemError, InvalidOptionError, isSystemError, LayerSourceError } from '../errors';
 import { compareNames, entryName, type LayerEntry, rejectWhiteout } from './entry';
 
 /** Which files go into a layer, and as what. */
@@ -44,6 +44,7 @@ const pieceSize = 512 * 1024;
  *
  * @throws {LayerSourceError} naming the path of what can't be in a layer (a FIFO, a socket, a device, a whiteout's name),
  *   of what is not there, or of two sources with the same place in the image.
+ * @throws {InvalidOptionError} naming a pattern that leads out of the source.
  */
 export async function listFiles(sources: FileSources): Promise<LayerEntry[]> {
   const listed = new Map<string, Listed>();
@@ -69,39 +70,43 @@ export async function listFiles(sources: FileSources): Promise<LayerEntry[]> {
 async function listSource(from: string, sources: FileSources): Promise<[name: string, found: Listed][]> {
   const root = statusOf(from, true);
   const to = sources.to ?? '/';
-  const target = entryName(to, 'option "to"');
+  const target = checkedName(to, 'option "to"');
+  const within = (name: string) => (target === '' ? name : `${target}/${name}`);
+  const listed = (path: string): Listed => ({
+    path,
+    stats: checkedKind(statusOf(path, sources.followSymlinks ?? false), path),
+  });
   if (!root.isDirectory()) {
     const isDirectory = target === '' || /\/\.?$/.test(to);
-    const name = isDirectory ? [target, basename(from)].filter(Boolean).join('/') : target;
-    // Checked even where no glob pattern ever saw the name.
-    return [
-      [
-        checkedName(name, from),
-        { path: from, stats: checkedKind(statusOf(from, sources.followSymlinks ?? false), from) },
-      ],
-    ];
+    return [[isDirectory ? within(checkedName(basename(from), from)) : target, listed(from)]];
   }
-  const found = await globbed(from, sources);
-  const entries: [string, Listed][] = found.map((path) => {
-    const full = join(from, path);
-    const name = target === '' ? path : `${target}/${path}`;
-    return [
-      checkedName(name, full),
-      { path: full, stats: checkedKind(statusOf(full, sources.followSymlinks ?? false), full) },
-    ];
-  });
+  const names = (await globbed(from, sources)).map((path) => checkedName(path, join(from, path)));
+  const entries = withParents(names).map((name): [string, Listed] => [within(name), listed(join(from, name))]);
   if (target !== '') entries.push([target, { path: from, stats: root }]);
   return entries;
+}
+
+/** A directory that leads to what was found is the source's own, even where no pattern matches it. */
+function withParents(names: readonly string[]): string[] {
+  const all = new Set(names);
+  for (const name of names) {
+    for (let parent = posix.dirname(name); parent !== '.' && !all.has(parent); parent = posix.dirname(parent)) {
+      all.add(parent);
+    }
+  }
+  return [...all];
 }
 
 async function globbed(
   from: string,
   { include = ['**'], exclude = [], followSymlinks = false }: FileSources,
 ): Promise<string[]> {
+  const included = include.map((pattern) => checkedPattern(pattern, 'include'));
+  const excluded = exclude.map((pattern) => checkedPattern(pattern, 'exclude'));
   try {
-    return await fastGlob.glob([...include], {
+    return await fastGlob.glob(included, {
       cwd: from,
-      ignore: [...exclude],
+      ignore: excluded.flatMap((pattern) => [pattern, `${pattern}/**`]),
       dot: true,
       onlyFiles: false,
       followSymbolicLinks: followSymlinks,
@@ -109,6 +114,15 @@ async function globbed(
   } catch (error) {
     throw isSystemError(error) ? new FileSystemError('list', error.path ?? from, error) : error;
   }
+}
+
+function checkedPattern(pattern: string, option: string): string {
+  const parts = pattern.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.length > 0 && !parts.includes('..') && !pattern.startsWith('/')) return parts.join('/');
+  throw new InvalidOptionError(
+    `option "${option}": expected a pattern of paths below the source, relative to it and without "..", found ${JSON.stringify(pattern)}`,
+    { found: pattern },
+  );
 }
 
 function checkedName(name: string, path: string): string {
@@ -155,6 +169,14 @@ function modeOf(stats: Stats, mode: FileSources['mode'] = 'normalized'): number 
 }
 
 function linkText(path: string): string {
+  const text = readLink(path);
+  if (!text.includes('\ufffd')) return text;
+  throw new LayerSourceError(
+    `${path}: expected a symbolic link to a name in UTF-8, found other bytes; exclude the link`,
+  );
+}
+
+function readLink(path: string): string {
   try {
     return readlinkSync(path);
   } catch (error) {
@@ -169,9 +191,7 @@ function addParents(name: string, entries: Map<string, LayerEntry>): void {
     const known = entries.get(parent);
     if (known?.type === 'directory') return;
     if (known) {
-      throw new LayerSourceError(
-        `${parent}: expected a directory, because ${name} lies in it, found a ${known.type} from another source`,
-      );
+      throw new LayerSourceError(`${parent}: expected a directory, because ${name} lies in it, found a ${known.type}`);
     }
     entries.set(parent, { name: parent, type: 'directory', mode: 0o755, uid: 0, gid: 0 });
   }
@@ -196,6 +216,12 @@ function withHardLinks(entries: readonly LayerEntry[], listed: ReadonlyMap<strin
 
 function contentOf(file: Listed, follow: boolean): Uint8Array | Bytes {
   return file.stats.size <= smallFile ? readAtOnce(file, follow) : readInPieces(file, follow);
+}
+
+/** A file as it is now, to be read as often as needed; reading it fails if it is no longer the same. */
+export function steadyFile(path: string): { open(): Bytes } {
+  const file = { path, stats: checkedKind(statusOf(path, true), path) };
+  return { open: () => readInPieces(file, true) };
 }
 
 const openFlags = (follow: boolean) => constants.O_RDONLY | constants.O_NONBLOCK | (follow ? 0 : constants.O_NOFOLLOW);

@@ -1,10 +1,10 @@
-import { stat } from 'node:fs/promises';
-import { type BlobSink, bytesOf, fileBlob } from '../blob';
+import type { BlobSink } from '../blob';
 import { type Bytes, gunzip, isGzip } from '../compression';
 import { createDigester } from '../digest';
-import { fileSystemStep, LayerSourceError, LimitError, OciError } from '../errors';
+import { LayerSourceError, LimitError, OciError } from '../errors';
 import { layerTypeFor } from '../spec/media-types';
 import { entryName } from './entry';
+import { steadyFile } from './files';
 import { digested, type Layer, type LayerEncoder, writeLayer } from './layer';
 import { checkedTar } from './tar';
 
@@ -28,11 +28,10 @@ export async function writeTarFile(
   encoder: LayerEncoder,
   manifestType: string,
 ): Promise<Layer> {
-  const { size } = await fileSystemStep('read', path, () => stat(path));
-  const file = fileBlob(path, size);
+  const file = steadyFile(path);
   const named = (bytes: Bytes) => checkedTar(bytes, ({ name }) => void entryName(name, path));
   try {
-    if (!isGzip(await bytesOf(file.open({ end: 3 })))) return await writeLayer(named(file.open()), sink, encoder);
+    if (!isGzip(await startOf(file.open()))) return await writeLayer(named(file.open()), sink, encoder);
     const compressed = createDigester();
     const diffId = createDigester();
     const tar = unpacked(
@@ -55,6 +54,11 @@ export async function writeTarFile(
     }
     throw error;
   }
+}
+
+async function startOf(bytes: Bytes): Promise<Uint8Array> {
+  for await (const chunk of bytes) return chunk;
+  return new Uint8Array();
 }
 
 /**

@@ -1,12 +1,12 @@
 import { extract, type Header, type Pack, pack } from 'tar-stream';
 import type { Bytes } from '../compression';
-import { OciError } from '../errors';
+import { OciError, SizeMismatchError } from '../errors';
 import type { LayerEntry } from './entry';
 
 type EntryHeader = Parameters<Pack['entry']>[0];
 
-/** The largest number that seven octal digits hold: owners above it go into an extended header. */
-const largestOctalOwner = 0o7777777;
+/** tar-stream writes six octal digits and cuts off what does not fit: owners above go into an extended header. */
+const largestOctalOwner = 0o777777;
 
 /** tar-stream keeps times in 32 bits; later ones go into an extended header. */
 const largestPlainTime = 2 ** 31 - 1;
@@ -18,6 +18,7 @@ const longestPlainName = 100;
  * A tar file (POSIX ustar, with pax headers where a value does not fit) of the entries in their order, as it streams.
  *
  * @param mtime seconds since 1970, for every entry.
+ * @throws {SizeMismatchError} naming a file whose content is not of the size that its entry says.
  */
 export async function* tarOf(
   entries: Iterable<LayerEntry> | AsyncIterable<LayerEntry>,
@@ -47,12 +48,28 @@ async function packAll(
   mtime: number,
 ): Promise<void> {
   for await (const entry of entries) {
-    const content = entry.content?.();
-    if (content === undefined || content instanceof Uint8Array)
-      await packWhole(stream, headerOf(entry, mtime), content);
-    else await packStreaming(stream, headerOf(entry, mtime), content);
+    const header = headerOf(entry, mtime);
+    const content = entry.type === 'file' ? (entry.content?.() ?? new Uint8Array()) : undefined;
+    if (content === undefined) await packWhole(stream, header, undefined);
+    else if (content instanceof Uint8Array) await packWhole(stream, header, checkedLength(content, entry));
+    else await packStreaming(stream, header, ofLength(content, entry));
   }
   stream.finalize();
+}
+
+function checkedLength(content: Uint8Array, { name, size = 0 }: LayerEntry): Uint8Array {
+  if (content.length === size) return content;
+  throw new SizeMismatchError(`content of ${name}`, size, content.length);
+}
+
+async function* ofLength(content: Bytes, { name, size = 0 }: LayerEntry): AsyncGenerator<Uint8Array> {
+  let found = 0;
+  for await (const chunk of content) {
+    found += chunk.length;
+    if (found > size) throw new SizeMismatchError(`content of ${name}`, size, 'more');
+    yield chunk;
+  }
+  if (found < size) throw new SizeMismatchError(`content of ${name}`, size, found);
 }
 
 function packWhole(stream: Pack, header: EntryHeader, content: Uint8Array | undefined): Promise<void> {
@@ -66,10 +83,12 @@ function packWhole(stream: Pack, header: EntryHeader, content: Uint8Array | unde
 function packStreaming(stream: Pack, header: EntryHeader, content: Bytes): Promise<void> {
   return new Promise((resolve, reject) => {
     const sink = stream.entry(header, (error) => (error ? reject(error) : resolve()));
+    // A stream that fails without a listener ends the process.
+    sink.on('error', reject);
     const feed = async () => {
       for await (const chunk of content) {
-        if (!sink.write(chunk)) await drained(sink);
         if (sink.destroyed) return;
+        if (!sink.write(chunk)) await drained(sink);
       }
       sink.end(null);
     };
@@ -89,7 +108,8 @@ function headerOf(entry: LayerEntry, mtime: number): EntryHeader {
   return {
     name,
     type: entry.type,
-    mode: entry.mode,
+    // tar-stream replaces a mode of 0; a bit above those that it writes keeps it.
+    mode: entry.mode | 0o10000,
     uid: Math.min(entry.uid, largestOctalOwner),
     gid: Math.min(entry.gid, largestOctalOwner),
     mtime: new Date(Math.min(mtime, largestPlainTime) * 1000),
@@ -118,18 +138,21 @@ export async function* checkedTar(input: Bytes, check: (header: Header) => void)
     try {
       check(header);
     } catch (error) {
-      failure = error as Error;
-      stream.destroy(failure);
-      return;
+      failure ??= error as Error;
     }
+    // The content fails only with the whole stream, whose failure is met above; without a listener it ends the process.
+    content.on('error', () => undefined);
     content.on('end', next).resume();
   });
+  let isEmpty = true;
   try {
     for await (const chunk of input) {
+      isEmpty = false;
       if (!stream.write(chunk)) await drained(stream);
       if (failure) throw failure;
       yield chunk;
     }
+    if (isEmpty) throw new OciError('invalid tar file (it is empty)');
     stream.end(null);
     await ended;
     if (failure) throw failure;

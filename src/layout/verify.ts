@@ -46,9 +46,18 @@ interface BlobCheck {
   readonly descriptor: Descriptor;
   readonly referrer: string;
   readonly blob: () => Blob;
-  /** Of a layer of a container image: what its config says of the tar file inside. */
-  readonly diffIds: Set<Digest>;
+  /** Of a layer: what container images say of the tar file inside, each claim once. */
+  readonly claims: Map<string, LayerClaim>;
 }
+
+/** What one container image says of a layer. */
+interface LayerClaim {
+  readonly diffId: Digest;
+  readonly compression: ReturnType<typeof layerCompression>;
+  readonly referrer: string;
+}
+
+type Report = (digest: Digest, referrer: string, error: unknown) => void;
 
 /**
  * Checks everything that is reachable from index.json: digests, sizes, media types, configs, and that each layer
@@ -58,7 +67,7 @@ interface BlobCheck {
  */
 export async function verifyLayout(path: string, options: VerifyOptions = {}): Promise<Verification> {
   const problems: Problem[] = [];
-  const report = (digest: Digest, referrer: string, error: unknown) => {
+  const report: Report = (digest, referrer, error) => {
     if (!(error instanceof OciError)) throw error;
     problems.push({ digest, referrer, message: error.message });
   };
@@ -73,7 +82,7 @@ export async function verifyLayout(path: string, options: VerifyOptions = {}): P
       const known = checks.get(descriptor.digest);
       if (known === undefined) {
         const blob = () => ref.blob(descriptor);
-        checks.set(descriptor.digest, { descriptor, referrer: nameOf(ref), blob, diffIds: new Set() });
+        checks.set(descriptor.digest, { descriptor, referrer: nameOf(ref), blob, claims: new Map() });
       } else if (known.descriptor.size !== descriptor.size) {
         const sizes = `${known.descriptor.size} (${known.referrer}) and ${descriptor.size}`;
         report(
@@ -84,7 +93,7 @@ export async function verifyLayout(path: string, options: VerifyOptions = {}): P
       }
     }
     if (ref.kind === 'image')
-      await collectDiffIds(ref, checks).catch((error) => report(ref.manifest.config.digest, ref.digest, error));
+      await collectClaims(ref, checks).catch((error) => report(ref.manifest.config.digest, ref.digest, error));
   };
   await walkRefs(index, visit, {
     onError: (error, child, parent) => report(child.digest, nameOf(parent), error),
@@ -92,46 +101,55 @@ export async function verifyLayout(path: string, options: VerifyOptions = {}): P
 
   const uncheckedDiffIds: Digest[] = [];
   let bytes = 0;
+  // A config that could not be read is a problem already.
+  const known = new Set(problems.map(({ digest }) => digest));
   await inLanes(checks.values(), availableParallelism(), async (check) => {
-    // A config that could not be read is a problem already.
-    if (problems.some(({ digest }) => digest === check.descriptor.digest)) return;
-    bytes += check.descriptor.size;
-    try {
-      if (!(await checkBlob(check, options))) uncheckedDiffIds.push(check.descriptor.digest);
-    } catch (error) {
-      report(check.descriptor.digest, check.referrer, error);
-    }
+    const { descriptor, referrer, claims } = check;
+    if (known.has(descriptor.digest)) return;
+    bytes += descriptor.size;
+    if ([...claims.values()].some(isUncheckable)) uncheckedDiffIds.push(descriptor.digest);
+    await checkBlob(check, options, report).catch((error) => report(descriptor.digest, referrer, error));
   });
   return { problems, manifests, blobs: checks.size, bytes, uncheckedDiffIds };
 }
 
-async function collectDiffIds(image: Image, checks: ReadonlyMap<Digest, BlobCheck>): Promise<void> {
+const isUncheckable = ({ compression }: LayerClaim) => compression !== 'none' && compression !== 'gzip';
+
+async function collectClaims(image: Image, checks: ReadonlyMap<Digest, BlobCheck>): Promise<void> {
   if (!isImageConfigType(image.manifest.config.mediaType)) return;
   const { rootfs } = await readConfig(image);
-  for (const [position, { digest }] of image.manifest.layers.entries()) {
+  for (const [position, { digest, mediaType }] of image.manifest.layers.entries()) {
     const diffId = rootfs.diff_ids[position];
-    if (diffId !== undefined) checks.get(digest)?.diffIds.add(diffId);
+    const claims = checks.get(digest)?.claims;
+    const key = `${diffId} ${mediaType}`;
+    if (diffId === undefined || claims === undefined || claims.has(key)) continue;
+    claims.set(key, { diffId, compression: layerCompression(mediaType), referrer: image.digest });
   }
 }
 
-/** Reads a blob once, for its digest and, of a layer, for its diffID. Says whether all that could be compared was. */
-async function checkBlob({ descriptor, blob, diffIds }: BlobCheck, options: VerifyOptions): Promise<boolean> {
-  const content = digested(verified(blob().open(), descriptor), (chunk) => options.onProgress?.(chunk.length));
-  const compression = diffIds.size === 0 ? undefined : layerCompression(descriptor.mediaType);
-  if (compression !== 'gzip' && compression !== 'none') {
-    await drain(content);
-    return diffIds.size === 0;
+/** Reads a blob once, for its digest and for all that is said of the tar file inside. */
+async function checkBlob({ descriptor, blob, claims }: BlobCheck, options: VerifyOptions, report: Report) {
+  const digesting = [...claims.values()].map((claim) => ({
+    ...claim,
+    digester: createDigester(algorithmOf(claim.diffId)),
+  }));
+  const plain = digesting.filter(({ compression }) => compression === 'none');
+  const gzipped = digesting.filter(({ compression }) => compression === 'gzip');
+  const content = digested(verified(blob().open(), descriptor), (chunk) => {
+    options.onProgress?.(chunk.length);
+    for (const { digester } of plain) digester.update(chunk);
+  });
+  if (gzipped.length === 0) await drain(content);
+  else {
+    const tar = unpackedWhole(content, options.maxUnpackedSize ?? maxUnpackedSize, descriptor.digest);
+    for await (const chunk of tar) for (const { digester } of gzipped) digester.update(chunk);
   }
-  const digesters = [...diffIds].map((diffId) => ({ diffId, digester: createDigester(algorithmOf(diffId)) }));
-  const limit = options.maxUnpackedSize ?? maxUnpackedSize;
-  const tar = compression === 'gzip' ? unpackedWhole(content, limit, descriptor.digest) : content;
-  for await (const chunk of tar) for (const { digester } of digesters) digester.update(chunk);
-  for (const { diffId, digester } of digesters) {
+  for (const { diffId, digester, referrer } of [...plain, ...gzipped]) {
     const found = digester.digest();
-    if (found !== diffId)
-      throw new DigestMismatchError(`layer ${descriptor.digest}: its diffID in the config`, diffId, found);
+    if (found === diffId) continue;
+    const thing = `layer ${descriptor.digest}: its diffID in the config`;
+    report(descriptor.digest, referrer, new DigestMismatchError(thing, diffId, found));
   }
-  return true;
 }
 
 /**
@@ -143,13 +161,20 @@ async function* unpackedWhole(
   limit: number,
   digest: Digest,
 ): AsyncGenerator<Uint8Array> {
-  const iterator = content[Symbol.asyncIterator]();
+  // The decoder reads ahead, so that it may be the one who is told that the compressed bytes are wrong.
+  let failure: unknown;
+  const next = () =>
+    content.next().catch((error: unknown) => {
+      failure = error;
+      throw error;
+    });
   // Ending the reader of the stream must not end the stream.
-  const kept: Bytes = { [Symbol.asyncIterator]: () => ({ next: () => iterator.next() }) };
+  const kept: Bytes = { [Symbol.asyncIterator]: () => ({ next }) };
   try {
     yield* unpacked(kept, limit, `layer ${digest}`);
   } catch (error) {
     if (!(error instanceof LimitError)) await drain(kept);
+    if (failure !== undefined) throw failure;
     if (!(error instanceof OciError) || error.message.includes(digest)) throw error;
     throw new OciError(`layer ${digest}: ${error.message}`, { cause: error });
   } finally {

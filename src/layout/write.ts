@@ -65,16 +65,21 @@ export async function layoutWriter(path: string): Promise<LayoutWriter> {
     await removeEmpty(layout, created);
     throw error;
   });
+  inUse.add(staging);
   const stage = stageIn(staging);
   return {
     write: (content, algorithm) => stageBlob(content, stage.nextPath(), createDigester(algorithm)),
     commit: (tree) => commit(tree, layout, stage),
     close: async () => {
-      await rm(staging, { recursive: true, force: true });
+      await remove(staging);
+      inUse.delete(staging);
       await removeEmpty(layout, created);
     },
   };
 }
+
+/** The staging directories of this process: another one with its process id is of a process that is gone. */
+const inUse = new Set<string>();
 
 /** The directory in which files of a coming layout have names of no meaning. */
 interface Stage {
@@ -119,37 +124,28 @@ async function stageBlob(content: Bytes, path: string, digester: ReturnType<type
   return { digest, size, blob: fileBlob(path, size, digest) };
 }
 
+/**
+ * Everything is complete and on the disk before the first file is moved into place, so that only a rename can still
+ * fail; then what was moved goes back.
+ */
 async function commit(tree: Tree, layout: string, stage: Stage): Promise<void> {
-  const blobs: [path: string, digest: Digest, blob: Blob][] = [];
-  const documents: [path: string, content: Blob][] = [];
-  for (const [path, content] of tree) {
-    const digest = digestAt(path);
-    if (digest) blobs.push([path, digest, content]);
-    else documents.push([path, content]);
+  const staged = new Map<string, string>();
+  await inLanes(tree, writeLanes, async ([path, content]) => {
+    staged.set(path, await stageFile(path, content, stage));
+  });
+  const blobs = await blobsIn(layout);
+  const documents = new Map<string, string | undefined>();
+  for (const path of tree.keys()) {
+    if (!digestAt(path)) documents.set(path, await copyOf(join(layout, path), stage.nextPath()));
   }
-  // The marker comes first: whatever happens then, the directory is known as a layout and the next run goes on in it.
-  documents.sort(([a], [b]) => documentOrder(a) - documentOrder(b));
-  const index = documents.findIndex(([path]) => path === indexFile);
-  const before = index < 0 ? documents : documents.slice(0, index);
-  for (const [path, content] of before) await placeDocument(content, join(layout, path), stage.nextPath());
-
-  const directories = new Set(blobs.map(([path]) => join(layout, dirname(path))));
-  for (const directory of directories) {
-    await fileSystemStep('create the directory', directory, () => mkdir(directory, { recursive: true }));
+  try {
+    await place(staged, layout);
+  } catch (error) {
+    await putBack(blobs, documents, layout).catch(() => undefined);
+    throw error;
   }
-  await inLanes(blobs, writeLanes, ([path, digest, blob]) => placeBlob(blob, digest, join(layout, path), stage));
-  for (const directory of [...directories, join(layout, blobsDirectory)]) await syncDirectory(directory);
-
-  if (index >= 0) {
-    for (const [path, content] of documents.slice(index))
-      await placeDocument(content, join(layout, path), stage.nextPath());
-    await syncDirectory(layout);
-  }
-  await prune(tree, layout);
-}
-
-function documentOrder(path: string): number {
-  return path === markerFile ? 0 : path === indexFile ? 2 : 1;
+  for (const path of blobs) if (!tree.has(path)) await remove(join(layout, path));
+  await removeAbandoned(layout);
 }
 
 /** The digest that a tree's path names, if it is a blob's. */
@@ -159,26 +155,83 @@ function digestAt(path: string): Digest | undefined {
   return directory === blobsDirectory && deeper.length === 0 && isDigest(digest) ? digest : undefined;
 }
 
-async function placeDocument(content: Blob, target: string, temporary: string): Promise<void> {
-  await writeFileSynced(temporary, content.open(), () => undefined, 0o644);
-  await fileSystemStep('rename a file to', target, () => rename(temporary, target));
+/** Returns the path of the complete file. */
+async function stageFile(path: string, content: Blob, stage: Stage): Promise<string> {
+  const digest = digestAt(path);
+  if (digest === undefined) {
+    const staged = stage.nextPath();
+    await writeFileSynced(staged, content.open(), () => undefined, 0o644);
+    return staged;
+  }
+  if (isFileBlob(content) && content.writtenAs === digest && stage.holds(content.path)) return content.path;
+  const staged = stage.nextPath();
+  const expected = { digest, size: content.size };
+  if (isFileBlob(content)) {
+    await linkOrCopy(content, staged);
+    for await (const _ of verified(fileBlob(staged, content.size).open(), expected));
+  } else {
+    await writeFileSynced(staged, verified(content.open(), expected), () => undefined);
+  }
+  return staged;
 }
 
 /**
- * A blob that is there already under this name is replaced, whatever it contains, so that a build repairs what was
- * damaged. Replacing costs a link; believing the old one would cost reading it.
+ * Moves files into place. A blob that is there already under its name is replaced, whatever it contains, so that a build
+ * repairs what was damaged. Replacing costs a rename; believing the old one would cost reading it.
  */
-async function placeBlob(blob: Blob, digest: Digest, target: string, stage: Stage): Promise<void> {
-  const staged = isFileBlob(blob) && blob.writtenAs === digest && stage.holds(blob.path) ? blob.path : stage.nextPath();
-  if (!isFileBlob(blob)) {
-    await writeFileSynced(staged, verified(blob.open(), { digest, size: blob.size }), () => undefined);
-  } else if (staged !== blob.path) {
-    await linkOrCopy(blob, staged);
-    for await (const _ of verified(fileBlob(staged, blob.size).open(), { digest, size: blob.size }));
+async function place(staged: ReadonlyMap<string, string>, layout: string): Promise<void> {
+  const move = async ([path, from]: [path: string, from: string]) => {
+    const target = join(layout, path);
+    await fileSystemStep('rename a file to', target, () => rename(from, target));
+  };
+  const all = [...staged];
+  const blobs = all.filter(([path]) => digestAt(path));
+  const only = (name: string) => all.filter(([path]) => path === name);
+  const others = all.filter(([path]) => !digestAt(path) && path !== markerFile && path !== indexFile);
+
+  // The marker comes first: whatever happens then, the directory is known as a layout and the next run goes on in it.
+  for (const file of only(markerFile)) await move(file);
+  const directories = new Set(blobs.map(([path]) => join(layout, dirname(path))));
+  for (const directory of directories) {
+    await fileSystemStep('create the directory', directory, () => mkdir(directory, { recursive: true }));
   }
-  await fileSystemStep('rename a file to', target, () => rename(staged, target));
-  // Renaming a link over another link to the same file leaves both.
-  await rm(staged, { force: true });
+  await inLanes(blobs, writeLanes, move);
+  for (const directory of [...directories, join(layout, blobsDirectory)]) await syncDirectory(directory);
+
+  // What speaks of an index.json is absent while another one is there.
+  for (const [path] of others) await remove(join(layout, path));
+  for (const file of only(indexFile)) await move(file);
+  for (const file of others) await move(file);
+  await syncDirectory(layout);
+}
+
+/** Makes a layout what it was: its documents, from the copies, and its blobs. */
+async function putBack(
+  blobs: ReadonlySet<string>,
+  documents: ReadonlyMap<string, string | undefined>,
+  layout: string,
+): Promise<void> {
+  for (const [path, copy] of documents) {
+    if (copy === undefined) await remove(join(layout, path));
+    else await rename(copy, join(layout, path));
+  }
+  for (const path of await blobsIn(layout)) if (!blobs.has(path)) await remove(join(layout, path));
+  if (blobs.size > 0) return;
+  for (const algorithm of await namesIn(join(layout, blobsDirectory))) {
+    await rmdir(join(layout, blobsDirectory, algorithm));
+  }
+  await rmdir(join(layout, blobsDirectory));
+}
+
+/** Copies a document, if there is one. */
+async function copyOf(path: string, target: string): Promise<string | undefined> {
+  return fileSystemStep('copy', path, () => copyFile(path, target)).then(
+    () => target,
+    (error: unknown) => {
+      if (hasSystemCode(error, 'ENOENT')) return undefined;
+      throw error;
+    },
+  );
 }
 
 /** Shares the bytes where the file system can (a reflink, else a hard link), copies them where it can't. */
@@ -210,7 +263,7 @@ async function writeFileSynced(
   try {
     const size = await writeAll(file, path, content, see);
     await fileSystemStep('write', path, () => file.sync());
-    await file.close();
+    await fileSystemStep('write', path, () => file.close());
     return size;
   } catch (error) {
     await file.close().catch(() => undefined);
@@ -256,28 +309,38 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Removes the blobs of earlier layouts, and what killed processes left. */
-async function prune(tree: Tree, layout: string): Promise<void> {
+/** The paths of all blobs in a layout. */
+async function blobsIn(layout: string): Promise<Set<string>> {
+  const paths = new Set<string>();
   for (const algorithm of await namesIn(join(layout, blobsDirectory))) {
     for (const encoded of await namesIn(join(layout, blobsDirectory, algorithm))) {
       const path = `${blobsDirectory}/${algorithm}/${encoded}`;
-      if (isDigest(`${algorithm}:${encoded}`) && !tree.has(path)) await rm(join(layout, path), { force: true });
+      if (digestAt(path)) paths.add(path);
     }
   }
+  return paths;
+}
+
+/** Removes what killed processes left. */
+async function removeAbandoned(layout: string): Promise<void> {
   for (const name of await namesIn(layout)) {
-    if (name.startsWith(stagingPrefix) && !isAlive(name))
-      await rm(join(layout, name), { recursive: true, force: true });
+    const path = join(layout, name);
+    if (name.startsWith(stagingPrefix) && !inUse.has(path) && !isAlive(name)) await remove(path);
   }
+}
+
+async function remove(path: string): Promise<void> {
+  await fileSystemStep('remove', path, () => rm(path, { recursive: true, force: true }));
 }
 
 async function namesIn(directory: string): Promise<string[]> {
   return readdir(directory).catch(() => []);
 }
 
-/** Whether the process that named a staging directory still runs. */
+/** Whether another process that named a staging directory still runs. */
 function isAlive(stagingName: string): boolean {
   const pid = Number.parseInt(stagingName.slice(stagingPrefix.length), 10);
-  if (!(pid > 0)) return false;
+  if (!(pid > 0) || pid === process.pid) return false;
   try {
     process.kill(pid, 0);
     return true;

@@ -3,7 +3,7 @@ import { InvalidPlatformError } from '../errors';
 import type { Platform } from './documents';
 
 /** Names that kernels and distributions use for what the specification calls by Go's names. */
-const architectureNames: Readonly<Record<string, { architecture: string; variant?: string }>> = {
+const architectureNames = byArchitecture<{ architecture: string; variant?: string }>({
   x86_64: { architecture: 'amd64' },
   'x86-64': { architecture: 'amd64' },
   x64: { architecture: 'amd64' },
@@ -13,16 +13,16 @@ const architectureNames: Readonly<Record<string, { architecture: string; variant
   aarch64: { architecture: 'arm64' },
   armhf: { architecture: 'arm', variant: 'v7' },
   armel: { architecture: 'arm', variant: 'v6' },
-};
+});
 
-const variantsByPreference: Readonly<Record<string, readonly string[]>> = {
+const variantsByPreference = byArchitecture<readonly string[]>({
   arm: ['v8', 'v7', 'v6', 'v5'],
   arm64: ['v8'],
   amd64: ['v4', 'v3', 'v2', 'v1'],
-};
+});
 
 /** The variant that is meant where none is named. */
-const impliedVariants: Readonly<Record<string, string>> = { arm: 'v7', arm64: 'v8', amd64: 'v1' };
+const impliedVariants = byArchitecture({ arm: 'v7', arm64: 'v8', amd64: 'v1' });
 
 const part = /^[A-Za-z0-9_.-]+$/;
 
@@ -52,11 +52,11 @@ export function parsePlatform(text: string): Platform {
 export function normalizePlatform(platform: Platform): Platform {
   const os = platform.os.toLowerCase() === 'macos' ? 'darwin' : platform.os.toLowerCase();
   const written = platform.architecture.toLowerCase();
-  const known = Object.hasOwn(architectureNames, written) ? architectureNames[written] : undefined;
+  const known = architectureNames.get(written);
   const architecture = known?.architecture ?? written;
   const named = (platform.variant || known?.variant)?.toLowerCase().replace(/^(?=\d)/, 'v');
   const variant =
-    architecture === 'arm' ? (named ?? 'v7') : named === impliedVariants[architecture] ? undefined : named;
+    architecture === 'arm' ? (named ?? 'v7') : named === impliedVariants.get(architecture) ? undefined : named;
   const { variant: _, ...rest } = platform;
   return { ...rest, os, architecture, ...(variant !== undefined && { variant }) };
 }
@@ -85,12 +85,17 @@ export function platformDistance(wanted: Platform, offered: Platform): number | 
   const offer = normalizePlatform(offered);
   if (want.os !== offer.os || want.architecture !== offer.architecture) return undefined;
   if (want['os.version'] !== undefined && want['os.version'] !== offer['os.version']) return undefined;
-  const implied = impliedVariants[want.architecture];
+  const implied = impliedVariants.get(want.architecture);
   const wantVariant = want.variant ?? implied;
   const offerVariant = offer.variant ?? implied;
   if (wantVariant === offerVariant) return 0;
-  const order = variantsByPreference[want.architecture] ?? [];
+  const order = variantsByPreference.get(want.architecture) ?? [];
   const from = order.indexOf(wantVariant ?? '');
   const to = order.indexOf(offerVariant ?? '');
   return from >= 0 && to > from ? to - from : undefined;
+}
+
+/** A map and not an object, because an architecture may be called `constructor`. */
+function byArchitecture<T>(entries: Readonly<Record<string, T>>): ReadonlyMap<string, T> {
+  return new Map(Object.entries(entries));
 }

@@ -1,0 +1,33 @@
+import { PassThrough } from 'node:stream';
+import { expect, test } from '@jest/globals';
+import { progressOn } from '../../src/terminal/progress';
+
+const large = 100_000_000;
+
+/** What appears on a stream while a layer of this size is built. */
+function shown(stream: { isTTY: boolean }, environment: NodeJS.ProcessEnv, total: number): string {
+  const output = Object.assign(
+    new PassThrough(),
+    { columns: 120, cursorTo: () => true, clearLine: () => true },
+    stream,
+  );
+  const progress = progressOn(output as unknown as NodeJS.WriteStream, environment);
+  progress.layer({ platform: 'linux/arm64', layer: 'app', done: 0, total });
+  progress.layer({ platform: 'linux/arm64', layer: 'app', done: total / 2, total });
+  progress.stop();
+  progress.stop();
+  return String(output.read() ?? '');
+}
+
+test('a bar on a terminal', () => {
+  expect(shown({ isTTY: true }, {}, large)).toMatch(/linux\/arm64 app .*0% of 100 MB/);
+  expect(shown({ isTTY: true }, { CI: 'false' }, large)).toContain('linux/arm64 app');
+});
+
+test.each<[string, boolean, NodeJS.ProcessEnv, number]>([
+  ['in a pipe or a file', false, {}, large],
+  ['in CI', true, { CI: 'true' }, large],
+  ['for a layer that is soon done', true, {}, 1_000_000],
+])('nothing %s', (_, isTTY, environment, total) => {
+  expect(shown({ isTTY }, environment, total)).toBe('');
+});
