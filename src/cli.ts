@@ -8,7 +8,7 @@ import { buildImage } from './actions/build-image';
 import { sourceDateEpoch } from './actions/created';
 import { imageOptionsSchema } from './actions/image-options';
 import { inspectLayout } from './actions/inspect-layout';
-import { fileSystemStep } from './errors';
+import { FileSystemError, fileSystemStep } from './errors';
 import { parseLayoutReference } from './layout/reference';
 import { verifyLayout } from './layout/verify';
 import { parseDocument } from './spec/json';
@@ -110,9 +110,14 @@ function packageVersion(): string {
   return manifest.version;
 }
 
-program()
-  .parseAsync()
-  .catch((error: unknown) => {
-    process.stderr.write(`${failureReport(error)}\n`);
-    process.exitCode = 1;
-  });
+function fail(error: unknown): void {
+  process.stderr.write(`${failureReport(error)}\n`);
+  process.exitCode = 1;
+}
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Whoever reads the output, `head` for one, may have seen enough.
+  if (error.code !== 'EPIPE') fail(new FileSystemError('write', 'standard output', error));
+});
+
+program().parseAsync().catch(fail);

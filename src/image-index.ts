@@ -1,8 +1,8 @@
 import { type Blobs, noBlobs } from './blob';
 import type { Digest } from './digest';
-import { NoMatchingPlatformError } from './errors';
-import { descriptorOf, type Image, type Index, newRef, type Ref, readConfig } from './ref';
-import type { Descriptor, Platform } from './spec/documents';
+import { NoMatchingPlatformError, NotAnIndexError } from './errors';
+import { descriptorOf, type Image, type Index, newRef, type Ref, readConfig, walkRefs } from './ref';
+import type { Descriptor, ImageIndex, Platform } from './spec/documents';
 import { encodeJson } from './spec/json';
 import { isImageConfigType, mediaTypes } from './spec/media-types';
 import { formatPlatform, platformDistance } from './spec/platform';
@@ -15,14 +15,101 @@ export interface IndexEntry {
 }
 
 /** An index over refs, which may come from different sources: each keeps its own. */
-export function newIndex(entries: readonly IndexEntry[]): Index {
-  const rawManifest = encodeJson({
-    schemaVersion: 2,
-    mediaType: mediaTypes.imageIndex,
-    manifests: entries.map(({ ref, platform, annotations }) => describe(ref, platform, annotations)),
-  });
-  const refs = new Map(entries.map(({ ref }) => [ref.digest, ref]));
-  return newRef(rawManifest, mediaTypes.imageIndex, undefined, refBlobs(refs)) as Index;
+export function newIndex(entries: readonly IndexEntry[], change: IndexChange = {}): Index {
+  const manifests = entries.map(({ ref, platform, annotations }) => describe(ref, platform, annotations));
+  const document = { schemaVersion: 2, mediaType: mediaTypes.imageIndex, manifests, ...change };
+  return indexOver(
+    encodeJson(document),
+    mediaTypes.imageIndex,
+    entries.map(({ ref }) => ref),
+  );
+}
+
+/** What an index says of itself. */
+export interface IndexChange {
+  /** Added to those that are there. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly subject?: Descriptor;
+  readonly artifactType?: string;
+}
+
+/** The index with other annotations, another subject or artifact type. */
+export function describeIndex(index: Index, change: IndexChange): Index {
+  return changedIndex(index.manifest, index.mediaType, change, [], index.blobs);
+}
+
+/** The index with more manifests. One that it lists already, for the same platform, is listed anew in the old one's place. */
+export function addToIndex(index: Index, entries: readonly IndexEntry[]): Index {
+  const line = ({ digest, platform }: Descriptor) => `${digest} ${platform ? formatPlatform(platform) : ''}`;
+  const manifests = new Map(index.manifest.manifests.map((descriptor) => [line(descriptor), descriptor]));
+  for (const { ref, platform, annotations } of entries) {
+    const descriptor = describe(ref, platform, annotations);
+    manifests.set(line(descriptor), descriptor);
+  }
+  const refs = entries.map(({ ref }) => ref);
+  return changedIndex(
+    { ...index.manifest, manifests: [...manifests.values()] },
+    index.mediaType,
+    {},
+    refs,
+    index.blobs,
+  );
+}
+
+/** The index without the manifests that match. */
+export function removeFromIndex(index: Index, matches: (descriptor: Descriptor) => boolean): Index {
+  const manifests = index.manifest.manifests.filter((descriptor) => !matches(descriptor));
+  return changedIndex({ ...index.manifest, manifests }, index.mediaType, {}, [], index.blobs);
+}
+
+/** The index with other words about the manifests that match: their platform, their annotations. */
+export function annotateInIndex(
+  index: Index,
+  matches: (descriptor: Descriptor) => boolean,
+  change: (descriptor: Descriptor) => Descriptor,
+): Index {
+  const manifests = index.manifest.manifests.map((descriptor) =>
+    matches(descriptor) ? change(descriptor) : descriptor,
+  );
+  return changedIndex({ ...index.manifest, manifests }, index.mediaType, {}, [], index.blobs);
+}
+
+/**
+ * The ref as an index, where only an index can be edited.
+ *
+ * @throws {NotAnIndexError} naming the media type of what it is instead.
+ */
+export function asIndex(ref: Ref): Index {
+  if (ref.kind === 'index') return ref;
+  throw new NotAnIndexError(
+    `manifest ${ref.digest}`,
+    `${mediaTypes.imageIndex} or ${mediaTypes.dockerManifestList}`,
+    ref.mediaType,
+  );
+}
+
+/** An index with these bytes. Each of its manifests is one of the refs, or comes from below. */
+export function indexOver(
+  rawManifest: Uint8Array,
+  mediaType: string,
+  refs: readonly Ref[],
+  below: Blobs = noBlobs,
+): Index {
+  return asIndex(
+    newRef(rawManifest, mediaType, undefined, refBlobs(new Map(refs.map((ref) => [ref.digest, ref])), below)),
+  );
+}
+
+function changedIndex(
+  manifest: ImageIndex,
+  mediaType: string,
+  { annotations, ...change }: IndexChange,
+  refs: readonly Ref[],
+  below: Blobs,
+): Index {
+  const all = { ...manifest.annotations, ...annotations };
+  const document = { ...manifest, ...change, ...(Object.keys(all).length > 0 && { annotations: all }) };
+  return indexOver(encodeJson(document), mediaType, refs, below);
 }
 
 /** The platform that an image is for, from its config; none for an artifact or an index. */
@@ -42,19 +129,31 @@ export async function platformOf(ref: Ref): Promise<Platform | undefined> {
 export interface Instance {
   readonly image: Image;
   readonly platform?: Platform;
+  /** By which an index lists it. */
+  readonly descriptor?: Descriptor;
 }
 
 /**
- * All images that are reachable, nested indexes included, in the order of the indexes. The platform is the descriptor's
- * or, where it has none, the config's.
+ * All images that are reachable, nested indexes included, in the order of the indexes; an index that is listed again is
+ * not entered again. The platform is the descriptor's or, where it has none, the config's.
+ *
+ * @param descriptor by which the root was reached, if it was.
+ * @throws as {@link walkRefs} does.
  */
-export async function instancesOf(ref: Ref, descriptor?: Descriptor): Promise<Instance[]> {
-  if (ref.kind === 'image') {
-    const platform = descriptor?.platform ?? (await platformOf(ref));
-    return [{ image: ref, ...(platform && { platform }) }];
-  }
+export async function instancesOf(root: Ref, descriptor?: Descriptor): Promise<Instance[]> {
+  const refs = new Map<Digest, Ref>();
+  await walkRefs(root, (ref) => void refs.set(ref.digest, ref));
   const instances: Instance[] = [];
-  for (const child of ref.children()) instances.push(...(await instancesOf(await ref.ref(child), child)));
+  const list = async (ref: Ref | undefined, listedAs: Descriptor | undefined): Promise<void> => {
+    if (ref?.kind === 'image') {
+      const platform = listedAs?.platform ?? (await platformOf(ref));
+      instances.push({ image: ref, ...(platform && { platform }), ...(listedAs && { descriptor: listedAs }) });
+    } else if (ref) {
+      refs.delete(ref.digest);
+      for (const child of ref.children()) await list(refs.get(child.digest), child);
+    }
+  };
+  await list(root, descriptor);
   return instances;
 }
 
@@ -92,11 +191,11 @@ function describe(ref: Ref, platform: Platform | undefined, annotations: IndexEn
   };
 }
 
-/** Each manifest of an index from the ref that it was added as. */
-function refBlobs(refs: ReadonlyMap<Digest, Ref>): Blobs {
+/** Each manifest of an index from the ref that it was added as, the others from below. */
+function refBlobs(refs: ReadonlyMap<Digest, Ref>, below: Blobs): Blobs {
   return {
-    blob: noBlobs.blob,
-    manifest: async (descriptor) => refs.get(descriptor.digest)?.rawManifest ?? noBlobs.manifest(descriptor),
-    blobs: (descriptor) => refs.get(descriptor.digest)?.blobs ?? noBlobs,
+    blob: (descriptor) => below.blob(descriptor),
+    manifest: async (descriptor) => refs.get(descriptor.digest)?.rawManifest ?? below.manifest(descriptor),
+    blobs: (descriptor) => refs.get(descriptor.digest)?.blobs ?? below.blobs(descriptor),
   };
 }

@@ -344,13 +344,16 @@ test('a directory that is no layout is named', async () => {
   expectFailure(missing, `${join(path, 'missing/oci-layout')}: expected the marker file`);
 });
 
-(process.platform === 'linux' ? test : test.skip)('a reader that has seen enough is no failure, a full disk is', async () => {
-  const path = await writtenLayout(await sampleImage());
-  const shell = (script: string) => () => run('sh', ['-c', script, process.execPath, commandFile, path]);
-  const [closed, full] = (await runAll([
-    shell('"$0" "$1" inspect "$2" --json | true'),
-    shell('"$0" "$1" inspect "$2" > /dev/full'),
-  ])) as [Finished, Finished];
-  expectSuccess(closed);
-  expectFailure(full, 'standard output: could not write (ENOSPC');
-});
+(process.platform === 'linux' ? test : test.skip)(
+  'a reader that has seen enough is no failure, a full disk is',
+  async () => {
+    const path = await writtenLayout(await sampleImage());
+    const shell = (script: string) => () => run('sh', ['-c', script, process.execPath, commandFile, path]);
+    const [closed, full] = (await runAll([
+      shell('"$0" "$1" inspect "$2" --json | true'),
+      shell('"$0" "$1" inspect "$2" > /dev/full'),
+    ])) as [Finished, Finished];
+    expectSuccess(closed);
+    expectFailure(full, 'standard output: could not write (ENOSPC');
+  },
+);

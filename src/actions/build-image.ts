@@ -24,6 +24,7 @@ import { type LayerBuilder, type LayerProgress, layerBuilder, layerName } from '
 import { createdTime } from './created';
 import { executionOf } from './image-config';
 import type { ImageOptions, LayerOptions } from './image-options';
+import { checkTag } from './tag';
 
 /** What one build of an image takes. */
 export interface BuildImage {
@@ -161,15 +162,6 @@ async function withLayers(
     names.push(name);
   }
   return { draft, names };
-}
-
-/** @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests */
-function checkTag(tag: string): string {
-  if (/^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/.test(tag)) return tag;
-  throw new InvalidOptionError(
-    `option "tag": expected up to 128 letters, digits, ".", "_" and "-", the first no "." or "-", found ${JSON.stringify(tag)}`,
-    { expected: '[A-Za-z0-9_][A-Za-z0-9._-]{0,127}', found: tag },
-  );
 }
 
 function summaryOf(

@@ -1,5 +1,6 @@
 import { platformOf } from '../image-index';
-import { readLayoutIndex, tagOf } from '../layout/read';
+import { tagOf } from '../layout/find';
+import { readLayoutIndex } from '../layout/read';
 import { artifactTypeOf, type Ref, readConfig, walkRefs } from '../ref';
 import type { Descriptor } from '../spec/documents';
 import { isImageConfigType } from '../spec/media-types';

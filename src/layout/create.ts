@@ -1,7 +1,7 @@
 import { type Blob, bytesBlob } from '../blob';
 import type { Digest } from '../digest';
 import { type IndexEntry, newIndex, platformOf } from '../image-index';
-import { isNewDigest, type Ref, walkRefs } from '../ref';
+import { type Index, isNewDigest, type Ref, walkRefs } from '../ref';
 import { imageLayoutVersion, refNameAnnotation } from '../spec/documents';
 import { encodeJson } from '../spec/json';
 import { type Tree, treeFile } from '../tree';
@@ -19,19 +19,36 @@ import { blobPath, indexFile, markerFile } from './paths';
  */
 export async function createLayout(root: Ref | readonly IndexEntry[], { tag }: { tag?: string } = {}): Promise<Tree> {
   const index = newIndex('kind' in root ? [await entryOf(root, tag)] : root);
+  return layoutTree(index);
+}
+
+/**
+ * The layout whose index.json is this index, to the byte: what {@link createLayout} makes, or a copy of a layout that was
+ * read.
+ */
+export async function layoutTree(index: Index): Promise<Tree> {
   const tree = new Map<string, Blob>([
     treeFile(markerFile, encodeJson({ imageLayoutVersion })),
     treeFile(indexFile, index.rawManifest),
   ]);
+  for (const [digest, blob] of await reachableBlobs(index)) {
+    if (digest !== index.digest) tree.set(blobPath(digest), blob);
+  }
+  return tree;
+}
+
+/** All content that a ref leads to, each digest once: the ref's own manifest, manifests below it, configs, layers. */
+export async function reachableBlobs(root: Ref): Promise<Map<Digest, Blob>> {
+  const blobs = new Map<Digest, Blob>();
   const seen = new Map<Digest, number>();
-  await walkRefs(index, (ref) => {
+  await walkRefs(root, (ref) => {
     for (const descriptor of ref.descriptors()) {
-      if (isNewDigest(descriptor, seen)) tree.set(blobPath(descriptor.digest), ref.blob(descriptor));
+      if (isNewDigest(descriptor, seen)) blobs.set(descriptor.digest, ref.blob(descriptor));
     }
     const self = { digest: ref.digest, size: ref.rawManifest.length };
-    if (ref !== index && isNewDigest(self, seen)) tree.set(blobPath(ref.digest), bytesBlob(ref.rawManifest));
+    if (isNewDigest(self, seen)) blobs.set(ref.digest, bytesBlob(ref.rawManifest));
   });
-  return tree;
+  return blobs;
 }
 
 async function entryOf(ref: Ref, tag: string | undefined): Promise<IndexEntry> {

@@ -11,20 +11,14 @@ import {
   InvalidDocumentError,
   InvalidLayoutError,
   MissingIndexError,
-  UnknownTagError,
 } from '../errors';
 import { findPlatform, instancesOf } from '../image-index';
 import { type Index, newRef, type Ref } from '../ref';
-import {
-  type Descriptor,
-  imageLayoutVersion,
-  layoutMarkerSchema,
-  type Platform,
-  refNameAnnotation,
-} from '../spec/documents';
+import { type Descriptor, imageLayoutVersion, layoutMarkerSchema, type Platform } from '../spec/documents';
 import { parseDocument } from '../spec/json';
 import { mediaTypes } from '../spec/media-types';
-import { blobFile, blobsDirectory, indexFile, markerFile } from './paths';
+import { listedDescriptors, listNames } from './find';
+import { blobFile, blobIn, blobsDirectory, indexFile, markerFile } from './paths';
 
 /** Which of a layout's manifests is meant, where there are several. */
 export interface LayoutSelection {
@@ -34,6 +28,12 @@ export interface LayoutSelection {
   readonly platform?: Platform;
 }
 
+/** Where the parts of a layout are. */
+export interface LayoutParts {
+  /** The directory of the blobs, if it is not `blobs` in the layout: several layouts may share one. */
+  readonly blobs?: string;
+}
+
 /**
  * The index.json of a layout as an index; what is behind it is read when it is asked for.
  *
@@ -41,16 +41,19 @@ export interface LayoutSelection {
  * @throws {InvalidLayoutError} if it is no layout, is one of another version, or leads out of itself by a symbolic link.
  * @throws {MissingIndexError} if index.json is missing.
  */
-export async function readLayoutIndex(path: string): Promise<Index> {
+export async function readLayoutIndex(
+  path: string,
+  { blobs = join(path, blobsDirectory) }: LayoutParts = {},
+): Promise<Index> {
   await checkMarker(path);
-  await checkBlobDirectories(path);
+  await checkBlobDirectories(blobs);
   const file = join(path, indexFile);
   const raw = await readPlainFile(file).catch((error: unknown) => {
     if (!isMissing(error)) throw error;
     throw new MissingIndexError(`${file}: expected the index of the layout, found none`, { cause: error });
   });
   try {
-    return newRef(raw, mediaTypes.imageIndex, undefined, layoutBlobs(path)) as Index;
+    return newRef(raw, mediaTypes.imageIndex, undefined, layoutBlobs(blobs)) as Index;
   } catch (error) {
     if (error instanceof InvalidDocumentError)
       throw new InvalidDocumentError(`${file}: ${error.message}`, { cause: error });
@@ -66,9 +69,12 @@ export async function readLayoutIndex(path: string): Promise<Index> {
  * @throws {UnknownTagError}
  * @throws {NoMatchingPlatformError}
  */
-export async function readLayout(path: string, { tag, platform }: LayoutSelection = {}): Promise<Ref> {
-  const index = await readLayoutIndex(path);
-  const tagged = tag === undefined ? index.children() : withTag(index, tag, path);
+export async function readLayout(
+  path: string,
+  { tag, platform, ...parts }: LayoutSelection & LayoutParts = {},
+): Promise<Ref> {
+  const index = await readLayoutIndex(path, parts);
+  const tagged = tag === undefined ? index.children() : listedDescriptors(index, tag, path);
   if (platform) {
     const instances = [];
     for (const descriptor of tagged) instances.push(...(await instancesOf(await index.ref(descriptor), descriptor)));
@@ -85,15 +91,10 @@ export async function readLayout(path: string, { tag, platform }: LayoutSelectio
   return index.ref(only);
 }
 
-/** The tag of a descriptor in an index.json. */
-export function tagOf(descriptor: Descriptor): string | undefined {
-  return descriptor.annotations?.[refNameAnnotation];
-}
-
-/** A layout's blobs directory as a source of content. */
-export function layoutBlobs(path: string): Blobs {
+/** A directory of blobs, such as `blobs` in a layout, as a source of content. */
+export function layoutBlobs(directory: string): Blobs {
   const blobs: Blobs = {
-    blob: ({ digest, size }) => fileBlob(blobFile(path, digest), size),
+    blob: ({ digest, size }) => fileBlob(blobIn(directory, digest), size),
     manifest: (descriptor) => readVerified(blobs.blob(descriptor), descriptor),
     blobs: () => blobs,
   };
@@ -108,26 +109,6 @@ export async function hasBlob(path: string, { digest }: Pick<Descriptor, 'digest
     if (hasSystemCode(error, 'ENOENT', 'ENOTDIR')) return false;
     throw error;
   }
-}
-
-function withTag(index: Index, tag: string, path: string): Descriptor[] {
-  const found = index.children().filter((descriptor) => tagOf(descriptor) === tag);
-  if (found.length > 0) return found;
-  throw new UnknownTagError(
-    `${path}: expected a manifest with the tag ${JSON.stringify(tag)}, found ${listNames(index.children())}`,
-    {
-      expected: tag,
-    },
-  );
-}
-
-/** How many of the manifests an error lists. */
-const listedManifests = 10;
-
-function listNames(descriptors: readonly Descriptor[]): string {
-  const names = descriptors.slice(0, listedManifests).map((descriptor) => tagOf(descriptor) ?? descriptor.digest);
-  const more = descriptors.length - names.length;
-  return names.length === 0 ? 'none' : names.join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
 async function checkMarker(path: string): Promise<void> {
@@ -162,10 +143,8 @@ export function checkMarkerBytes(raw: Uint8Array, file: string): void {
  *
  * @throws {InvalidLayoutError} naming the path.
  */
-export async function checkBlobDirectories(path: string): Promise<void> {
-  const directories = [blobsDirectory, ...digestAlgorithms.map((algorithm) => `${blobsDirectory}/${algorithm}`)];
-  for (const directory of directories) {
-    const full = join(path, directory);
+export async function checkBlobDirectories(blobs: string): Promise<void> {
+  for (const full of [blobs, ...digestAlgorithms.map((algorithm) => join(blobs, algorithm))]) {
     const stats = await fileSystemStep('read', full, () => lstat(full)).catch((error: unknown) => {
       if (!isMissing(error)) throw error;
     });

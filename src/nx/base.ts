@@ -23,7 +23,7 @@ export function resolveLayout(text: string, option: string, context: LayoutSourc
 
 function layoutOfTarget(text: string, option: string, context: LayoutSource): string | undefined {
   const [first, ...rest] = text.split(':');
-  if (first === undefined || rest.length === 0) return undefined;
+  if (!first || rest.length === 0) return undefined;
   const { project, target, configuration } = parseTargetString(text, context);
   const node = context.projectGraph.nodes[project];
   if (node?.data.targets?.[target] === undefined) return undefined;

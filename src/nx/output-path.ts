@@ -17,6 +17,7 @@ export function resolveOutputPath(outputPath: string, workspaceRoot: string, pro
     );
   };
   if (outputPath.trim() === '') throw refuse('is empty');
+  if (outputPath.includes('\0')) throw refuse('has a NUL character');
   const absolute = resolve(workspaceRoot, outputPath);
   const fromWorkspace = relative(workspaceRoot, absolute);
   if (fromWorkspace.split(sep)[0] === '..' || isAbsolute(fromWorkspace)) throw refuse('is outside the workspace');

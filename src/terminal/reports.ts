@@ -2,6 +2,7 @@ import type { BuiltImage } from '../actions/build-image';
 import type { InspectedBlob, InspectedLayout, InspectedManifest } from '../actions/inspect-layout';
 import type { Verification } from '../layout/verify';
 import { formatSize } from './size';
+import { visible } from './visible';
 
 /** What was built: digest, platforms, layers, sizes, where. */
 export function imageReport(built: BuiltImage, path: string): string {
@@ -31,7 +32,7 @@ export function inspectReport({ path, manifests }: InspectedLayout): string {
 function addManifest(manifest: InspectedManifest, indent: string, last: boolean, lines: string[]): void {
   const kind = manifest.manifests ? 'index' : manifest.artifactType === undefined ? 'image' : 'artifact';
   const words = [kind, manifest.tag, manifest.platform, manifest.artifactType].filter((word) => word !== undefined);
-  lines.push(`${indent}${last ? '└─' : '├─'} ${words.join('  ')}`);
+  lines.push(`${indent}${last ? '└─' : '├─'} ${visible(words.join('  '))}`);
   const below = `${indent}${last ? '   ' : '│  '}`;
   lines.push(`${below}${blobLine('', manifest)}`);
   const children = manifest.manifests ?? [];
@@ -43,7 +44,7 @@ function addManifest(manifest: InspectedManifest, indent: string, last: boolean,
   for (const [position, layer] of layers.entries()) {
     const branch = position === layers.length - 1 ? '└─' : '├─';
     lines.push(
-      `${below}${branch} ${blobLine('layer', layer)}${layer.createdBy === undefined ? '' : `  ${layer.createdBy}`}`,
+      `${below}${branch} ${blobLine('layer', layer)}${layer.createdBy === undefined ? '' : `  ${visible(layer.createdBy)}`}`,
     );
   }
 }
@@ -60,15 +61,19 @@ export function verifyReport(verification: Verification, path: string): string {
   const lines = problems.map(
     ({ message, referrer, digest }) =>
       // The blob is named in most messages already.
-      `✗ ${message.includes(digest) ? '' : `${digest}: `}${message}\n  referred to by ${referrer}`,
+      `✗ ${message.includes(digest) ? '' : `${digest}: `}${visible(message)}\n  referred to by ${referrer}`,
   );
   for (const digest of uncheckedDiffIds)
     lines.push(`- layer ${digest}: its diffID was not compared (compression not supported)`);
-  const read = `${manifests} manifests and ${blobs} blobs (${formatSize(bytes)}) read`;
+  const read = `${counted(manifests, 'manifest')} and ${counted(blobs, 'blob')} (${formatSize(bytes)}) read`;
   lines.push(
     problems.length === 0
       ? `✓ ${path}: ${read}, all as they should be`
-      : `✗ ${path}: ${problems.length} problems; ${read}`,
+      : `✗ ${path}: ${counted(problems.length, 'problem')}; ${read}`,
   );
   return lines.join('\n');
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

@@ -101,17 +101,18 @@ describe('where it lies', () => {
   const source = files({ 'bin/tool': 'x' });
   const file = join(source, 'bin/tool');
 
-  test.each([
-    [source, undefined, ['bin/', 'bin/tool']],
-    [source, '/', ['bin/', 'bin/tool']],
-    [source, '/opt/app', ['opt/', 'opt/app/', 'opt/app/bin/', 'opt/app/bin/tool']],
-    [source, 'opt//./app/', ['opt/', 'opt/app/', 'opt/app/bin/', 'opt/app/bin/tool']],
-    [file, undefined, ['tool']],
-    [file, '/', ['tool']],
-    [file, '/usr/bin/', ['usr/', 'usr/bin/', 'usr/bin/tool']],
-    [file, '/usr/bin/.', ['usr/', 'usr/bin/', 'usr/bin/tool']],
-    [file, '/usr/bin/renamed', ['usr/', 'usr/bin/', 'usr/bin/renamed']],
-  ])('%s to %s', async (from, to, names) => {
+  test.each<[kind: 'directory' | 'file', to: string | undefined, names: string[]]>([
+    ['directory', undefined, ['bin/', 'bin/tool']],
+    ['directory', '/', ['bin/', 'bin/tool']],
+    ['directory', '/opt/app', ['opt/', 'opt/app/', 'opt/app/bin/', 'opt/app/bin/tool']],
+    ['directory', 'opt//./app/', ['opt/', 'opt/app/', 'opt/app/bin/', 'opt/app/bin/tool']],
+    ['file', undefined, ['tool']],
+    ['file', '/', ['tool']],
+    ['file', '/usr/bin/', ['usr/', 'usr/bin/', 'usr/bin/tool']],
+    ['file', '/usr/bin/.', ['usr/', 'usr/bin/', 'usr/bin/tool']],
+    ['file', '/usr/bin/renamed', ['usr/', 'usr/bin/', 'usr/bin/renamed']],
+  ])('a %s to %s', async (kind, to, names) => {
+    const from = kind === 'file' ? file : source;
     expect(namesOf(await listFiles({ from: [from], to }))).toEqual(names);
   });
 
@@ -457,6 +458,12 @@ test('ACCEPTANCE 27: the message says what changed', async () => {
   await expect(collect(tarOf(entries))).rejects.toThrow(
     `${path}: expected a file that stays as it is while it is read (10 bytes), found it changed (11 bytes read, 13 bytes now)`,
   );
+});
+
+test('ACCEPTANCE 27: a file that is longer than the file system says', async () => {
+  const refused = collect(tarOf(await listFiles({ from: ['/proc/version'] })));
+  await expect(refused).rejects.toThrow(LayerSourceError);
+  await expect(refused).rejects.toThrow('/proc/version: expected a file that stays as it is');
 });
 
 test.each(sizes)('a file of %i bytes is read as it is, again and again', async (size) => {

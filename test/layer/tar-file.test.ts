@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
@@ -198,6 +198,20 @@ describe('a ready-made tar file that is refused', () => {
       expect(sink.digests).toEqual([]);
     }
   });
+});
+
+test('ACCEPTANCE 27: a ready-made tar file that changes behind its time and size is refused', async () => {
+  const path = written(gzipSync(await tarWith('a')));
+  utimesSync(path, 1, 1);
+  const sink = recordingSink(() => {
+    const bytes = readFileSync(path);
+    // The operating system in the header, which no checksum covers.
+    writeFileSync(path, bytes.fill(7, 9, 10));
+    utimesSync(path, 1, 1);
+  });
+  const refused = write(path, sink);
+  await expect(refused).rejects.toThrow(LayerSourceError);
+  await expect(refused).rejects.toThrow(`${path}: expected a file that stays as it is while it is read`);
 });
 
 describe('ACCEPTANCE 30: a bomb', () => {

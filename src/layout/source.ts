@@ -1,0 +1,34 @@
+import { stat } from 'node:fs/promises';
+import { fileSystemStep } from '../errors';
+import type { Index, Ref } from '../ref';
+import type { Descriptor } from '../spec/documents';
+import { readArchive } from './archive';
+import { findDescriptor } from './find';
+import { readLayoutIndex } from './read';
+import type { LayoutReference } from './reference';
+
+/** A manifest with what the layout that it comes from says of it. */
+export interface SourcedRef {
+  readonly ref: Ref;
+  readonly descriptor: Descriptor;
+}
+
+/** The index.json of a layout or of an archive. */
+export async function readSourceIndex(path: string): Promise<Index> {
+  const stats = await fileSystemStep('read', path, () => stat(path));
+  return stats.isFile() ? readArchive(path) : readLayoutIndex(path);
+}
+
+/**
+ * The manifests that a reference names: the one of its tag or digest or, without one, all of the layout or archive.
+ *
+ * @throws {UnknownTagError}
+ */
+export async function readSource({ path, tag, digest }: LayoutReference): Promise<SourcedRef[]> {
+  const index = await readSourceIndex(path);
+  const name = digest ?? tag;
+  const descriptors = name === undefined ? index.children() : [await findDescriptor(index, name, path)];
+  const refs: SourcedRef[] = [];
+  for (const descriptor of descriptors) refs.push({ descriptor, ref: await index.ref(descriptor) });
+  return refs;
+}

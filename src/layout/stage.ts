@@ -1,0 +1,176 @@
+import { constants } from 'node:fs';
+import { copyFile, type FileHandle, link, lstat, mkdtemp, open, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { type Blob, type BlobSink, type FileBlob, fileBlob, isFileBlob, verified } from '../blob';
+import type { Bytes } from '../compression';
+import { createDigester, type Digest } from '../digest';
+import { fileSystemStep, hasSystemCode, InvalidLayoutError } from '../errors';
+import { namesIn, stagingPrefix } from './paths';
+
+/**
+ * A directory inside a layout's own, for files that are not complete: there they have names of no meaning, and a rename
+ * moves them into place. Readers of the layout don't see it.
+ */
+export interface Stage extends BlobSink {
+  /** A path that is not taken. */
+  nextPath(): string;
+  /**
+   * A complete and verified file with the content of a blob: shared with the file that it is, where the file system can.
+   *
+   * @throws {DigestMismatchError}, {@link SizeMismatchError}
+   */
+  stageBlob(blob: Blob, digest: Digest): Promise<string>;
+  /** A complete file with the bytes of a document. */
+  stageDocument(content: Blob): Promise<string>;
+  /** Removes what was not moved into place. Call it always. */
+  close(): Promise<void>;
+}
+
+/** Files that are written at the same time: enough to keep a disk's queue filled with synchronisations. */
+export const writeLanes = 16;
+
+/** The staging directories of this process: another one with its process id is of a process that is gone. */
+const inUse = new Set<string>();
+
+/** Opens a stage in the directory of a layout. */
+export async function openStage(layout: string): Promise<Stage> {
+  const directory = await fileSystemStep('create a directory in', layout, () =>
+    mkdtemp(join(layout, `${stagingPrefix}${process.pid}-`)),
+  );
+  inUse.add(directory);
+  let files = 0;
+  const nextPath = () => join(directory, String(files++));
+  return {
+    nextPath,
+    write: async (content, algorithm) => {
+      const path = nextPath();
+      const digester = createDigester(algorithm);
+      const size = await writeFileSynced(path, content, (chunk) => digester.update(chunk));
+      const digest = digester.digest();
+      return { digest, size, blob: fileBlob(path, size, digest) };
+    },
+    stageBlob: async (blob, digest) => {
+      const isWrittenHere = isFileBlob(blob) && blob.writtenAs === digest && dirname(blob.path) === directory;
+      if (isWrittenHere) return blob.path;
+      const path = nextPath();
+      const expected = { digest, size: blob.size };
+      if (isFileBlob(blob)) {
+        await linkOrCopy(blob, path);
+        for await (const _ of verified(fileBlob(path, blob.size).open(), expected));
+      } else {
+        await writeFileSynced(path, verified(blob.open(), expected), () => undefined);
+      }
+      return path;
+    },
+    stageDocument: async (content) => {
+      const path = nextPath();
+      await writeFileSynced(path, content.open(), () => undefined, 0o644);
+      return path;
+    },
+    close: async () => {
+      await remove(directory);
+      inUse.delete(directory);
+    },
+  };
+}
+
+/** Removes what killed processes left. */
+export async function removeAbandonedStages(layout: string): Promise<void> {
+  for (const name of await namesIn(layout)) {
+    const path = join(layout, name);
+    if (name.startsWith(stagingPrefix) && !inUse.has(path) && !isAlive(name)) await remove(path);
+  }
+}
+
+/** Whether another process that named a staging directory still runs. */
+function isAlive(stagingName: string): boolean {
+  const pid = Number.parseInt(stagingName.slice(stagingPrefix.length), 10);
+  if (!(pid > 0) || pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return hasSystemCode(error, 'EPERM');
+  }
+}
+
+/** Shares the bytes where the file system can (a reflink, else a hard link), copies them where it can't. */
+async function linkOrCopy(blob: FileBlob, target: string): Promise<void> {
+  const stats = await fileSystemStep('read', blob.path, () => lstat(blob.path));
+  if (!stats.isFile())
+    throw new InvalidLayoutError(`${blob.path}: expected a regular file, found something else, which is not followed`);
+  try {
+    return await copyFile(blob.path, target, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL);
+  } catch {
+    // Not on this file system, or not between these two.
+  }
+  try {
+    return await link(blob.path, target);
+  } catch {
+    // Another device, a limit on links, or a file system without them; a real failure shows again below.
+  }
+  await writeFileSynced(target, blob.open(), () => undefined);
+}
+
+/** Writes a new file, and returns when its bytes are on the disk. Blobs are read-only: nothing may change them in place. */
+async function writeFileSynced(
+  path: string,
+  content: Bytes,
+  see: (chunk: Uint8Array) => void,
+  mode = 0o444,
+): Promise<number> {
+  const file = await fileSystemStep('create', path, () => open(path, 'wx', mode));
+  try {
+    const size = await writeAll(file, path, content, see);
+    await fileSystemStep('write', path, () => file.sync());
+    await fileSystemStep('write', path, () => file.close());
+    return size;
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+/** While one chunk is on its way to the disk, the next one is made. */
+async function writeAll(
+  file: FileHandle,
+  path: string,
+  content: Bytes,
+  see: (chunk: Uint8Array) => void,
+): Promise<number> {
+  let size = 0;
+  let writing: Promise<void> = Promise.resolve();
+  for await (const chunk of content) {
+    see(chunk);
+    size += chunk.length;
+    await writing;
+    writing = fileSystemStep('write', path, () => file.appendFile(chunk));
+    writing.catch(() => undefined);
+  }
+  await writing;
+  return size;
+}
+
+/** Makes the names in a directory last. One that is missing needs nothing. */
+export async function syncDirectory(path: string): Promise<void> {
+  // Windows can't open a directory, and needs no such step.
+  if (process.platform === 'win32') return;
+  const directory = await fileSystemStep('open', path, () =>
+    open(path, constants.O_RDONLY | constants.O_DIRECTORY),
+  ).catch((error) => {
+    if (hasSystemCode(error, 'ENOENT')) return undefined;
+    throw error;
+  });
+  if (directory === undefined) return;
+  try {
+    await fileSystemStep('synchronise', path, () => directory.sync());
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Removes a file or a directory, if it is there. */
+export async function remove(path: string): Promise<void> {
+  await fileSystemStep('remove', path, () => rm(path, { recursive: true, force: true }));
+}
