@@ -2,7 +2,7 @@ import { type Blobs, noBlobs } from './blob';
 import type { Digest } from './digest';
 import { NoMatchingPlatformError, NotAnIndexError } from './errors';
 import { descriptorOf, type Image, type Index, newRef, type Ref, readConfig, walkRefs } from './ref';
-import type { Descriptor, ImageIndex, Platform } from './spec/documents';
+import type { Descriptor, ImageConfig, ImageIndex, Platform } from './spec/documents';
 import { encodeJson } from './spec/json';
 import { isImageConfigType, mediaTypes } from './spec/media-types';
 import { formatPlatform, platformDistance } from './spec/platform';
@@ -115,7 +115,12 @@ function changedIndex(
 /** The platform that an image is for, from its config; none for an artifact or an index. */
 export async function platformOf(ref: Ref): Promise<Platform | undefined> {
   if (ref.kind === 'index' || !isImageConfigType(ref.manifest.config.mediaType)) return undefined;
-  const { os, architecture, variant, 'os.version': version, 'os.features': features } = await readConfig(ref);
+  return configPlatform(await readConfig(ref));
+}
+
+/** The platform that a config is for. */
+export function configPlatform(config: ImageConfig): Platform {
+  const { os, architecture, variant, 'os.version': version, 'os.features': features } = config;
   return {
     architecture,
     os,

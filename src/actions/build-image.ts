@@ -1,5 +1,4 @@
 import type { Digest } from '../digest';
-import { InvalidOptionError } from '../errors';
 import {
   annotate,
   appendLayer,
@@ -10,10 +9,10 @@ import {
   withCreated,
   withExecution,
 } from '../image';
-import { findPlatform, type IndexEntry, type Instance, instancesOf, newIndex, platformOf } from '../image-index';
+import { configPlatform, findPlatform, type IndexEntry, type Instance, instancesOf, newIndex } from '../image-index';
 import { createLayout } from '../layout/create';
-import { readLayout, readLayoutIndex } from '../layout/read';
 import type { LayoutReference } from '../layout/reference';
+import { readSource } from '../layout/source';
 import { layoutWriter } from '../layout/write';
 import type { Image } from '../ref';
 import { type ImageManifest, type Platform, refNameAnnotation } from '../spec/documents';
@@ -23,7 +22,7 @@ import { treeFile } from '../tree';
 import { type LayerBuilder, type LayerProgress, layerBuilder, layerName } from './build-layer';
 import { createdTime } from './created';
 import { executionOf } from './image-config';
-import type { ImageOptions, LayerOptions } from './image-options';
+import type { ImageOptions } from './image-options';
 import { checkTag } from './tag';
 
 /** What one build of an image takes. */
@@ -45,14 +44,17 @@ export interface BuiltImage {
   /** The digest of the image or, where there are several, of index.json. */
   readonly digest: Digest;
   readonly path: string;
-  readonly images: readonly {
-    readonly platform: string;
-    readonly tag: string;
-    readonly digest: Digest;
-    /** Of all its layers, in bytes. */
-    readonly size: number;
-    readonly layers: readonly BuiltLayer[];
-  }[];
+  readonly images: readonly BuiltInstance[];
+}
+
+/** The image for one platform. */
+export interface BuiltInstance {
+  readonly platform: string;
+  readonly tag: string;
+  readonly digest: Digest;
+  /** Of all its layers, in bytes. */
+  readonly size: number;
+  readonly layers: readonly BuiltLayer[];
 }
 
 export interface BuiltLayer {
@@ -68,56 +70,62 @@ export interface BuiltLayer {
  *
  * @throws {InvalidOptionError} naming the option.
  * @throws {LayerSourceError} naming the file.
- * @throws what {@link layoutWriter} and {@link readLayout} throw.
+ * @throws what {@link layoutWriter} and {@link readSource} throw.
  */
 export async function buildImage({ options, root, output, base, epoch, onProgress }: BuildImage): Promise<BuiltImage> {
-  const tag = checkTag(options.tag ?? 'latest');
-  const bases = base && (await baseInstances(base));
-  const platforms = platformsOf(options, bases);
   const created = createdTime(options.created, epoch);
-  const tagFor = (platform: Platform) =>
-    platforms.length === 1 ? tag : checkTag(`${tag}-${platformSuffix(platform)}`);
-  for (const platform of platforms) tagFor(platform);
-  const starts: [wanted: Platform, start: ImageDraft][] = [];
-  for (const wanted of platforms) {
-    const from = bases && findPlatform(bases, wanted, `base ${base?.path}`).image;
-    const draft = withCreated(from ? await draftOnBase(from) : emptyImage(wanted), created);
-    starts.push([wanted, withExecution(draft, (execution) => executionOf(options, execution))]);
-  }
-
+  const plans = await planImages(options, base, created);
   const writer = await layoutWriter(output);
   try {
-    const layers = layerBuilder({
-      options,
-      root,
-      sink: writer,
-      mtime: epoch ?? 0,
-      onProgress: onProgress ?? (() => undefined),
-    });
-    const built: { entry: IndexEntry; summary: BuiltImage['images'][number] }[] = [];
-    for (const [wanted, start] of starts) {
-      const { draft, names } = await withLayers(start, wanted, options.layers ?? [], created, layers);
-      const image = sealImage(annotate(draft, options.annotations ?? {}));
-      const platform = (await platformOf(image)) ?? wanted;
-      const imageTag = tagFor(platform);
-      if (built.some(({ summary }) => summary.tag === imageTag)) throw sameInstance(wanted, platform);
-      const entry = { ref: image, platform, annotations: { [refNameAnnotation]: imageTag } };
-      built.push({ entry, summary: summaryOf(image, platform, imageTag, names) });
+    const build = layerBuilder({ options, root, output, sink: writer, mtime: epoch ?? 0, onProgress });
+    const entries: IndexEntry[] = [];
+    const images: BuiltInstance[] = [];
+    for (const plan of plans) {
+      const { image, layers } = await sealPlan(plan, options, created, build);
+      entries.push({ ref: image, platform: plan.platform, annotations: { [refNameAnnotation]: plan.tag } });
+      const size = layers.reduce((sum, layer) => sum + layer.size, 0);
+      images.push({ platform: formatPlatform(plan.platform), tag: plan.tag, digest: image.digest, size, layers });
     }
-    const entries = built.map(({ entry }) => entry);
-    const [only, ...more] = entries;
-    const digest = only && more.length === 0 ? only.ref.digest : newIndex(entries).digest;
+    const digest = images.length === 1 ? (images[0] as BuiltInstance).digest : newIndex(entries).digest;
     const tree = await createLayout(entries);
     await writer.commit(new Map([...tree, treeFile('digest', Buffer.from(digest))]));
-    return { digest, path: output, images: built.map(({ summary }) => summary) };
+    return { digest, path: output, images };
   } finally {
     await writer.close();
   }
 }
 
-async function baseInstances({ path, tag }: LayoutReference): Promise<Instance[]> {
-  if (tag !== undefined) return instancesOf(await readLayout(path, { tag }));
-  return instancesOf(await readLayoutIndex(path));
+/** One image before its layers are built: what it starts from, and what it will be called. */
+interface Plan {
+  readonly platform: Platform;
+  readonly tag: string;
+  readonly start: ImageDraft;
+}
+
+/** Everything that can be refused before a layer is built is refused here. */
+async function planImages(
+  options: ImageOptions,
+  base: LayoutReference | undefined,
+  created: string,
+): Promise<readonly Plan[]> {
+  const tag = checkTag(options.tag ?? 'latest');
+  const bases = base && (await baseInstances(base));
+  const platforms = platformsOf(options, bases);
+  const plans: Plan[] = [];
+  for (const wanted of platforms) {
+    const from = bases && findPlatform(bases, wanted, `base ${base?.path}`).image;
+    const draft = withCreated(from ? await draftOnBase(from, wanted) : emptyImage(wanted), created);
+    const start = withExecution(draft, (execution) => executionOf(options, execution));
+    const platform = configPlatform(start.config);
+    plans.push({ platform, start, tag: platforms.length === 1 ? tag : checkTag(`${tag}-${platformSuffix(platform)}`) });
+  }
+  return plans;
+}
+
+async function baseInstances(base: LayoutReference): Promise<Instance[]> {
+  const instances: Instance[] = [];
+  for (const { ref, descriptor } of await readSource(base)) instances.push(...(await instancesOf(ref, descriptor)));
+  return instances;
 }
 
 /** Not the machine's own platform by default: the same workspace must give the same digest everywhere. */
@@ -131,49 +139,33 @@ function platformsOf(options: ImageOptions, bases: readonly Instance[] | undefin
 /** Attestations lie beside the images that they attest, for a platform `unknown/unknown`. */
 const isRunnable = ({ os }: Platform) => os !== 'unknown';
 
-function sameInstance(wanted: Platform, platform: Platform): InvalidOptionError {
-  const found = formatPlatform(platform);
-  return new InvalidOptionError(
-    `option "platforms": expected an instance of the base for each platform, found that ${formatPlatform(wanted)} and another are both built on ${found}`,
-    { expected: formatPlatform(wanted), found },
-  );
+/**
+ * Operating system and architecture are the base's. The variant is the one that is built for, which may need more of the
+ * processor than the base does. The annotations and the subject of the base speak of the base, not of what is built on it.
+ */
+async function draftOnBase(base: Image, { variant }: Platform): Promise<ImageDraft> {
+  const { manifest, config, ...draft } = await draftFrom(base);
+  const { annotations: _, subject: __, ...inherited } = manifest;
+  return {
+    ...draft,
+    manifest: inherited as ImageManifest,
+    config: { ...config, ...(variant !== undefined && { variant }) },
+  };
 }
 
-/** The annotations and the subject of the base speak of the base, not of what is built on it. */
-async function draftOnBase(base: Image): Promise<ImageDraft> {
-  const draft = await draftFrom(base);
-  const { annotations: _, subject: __, ...manifest } = draft.manifest;
-  return { ...draft, manifest: manifest as ImageManifest };
-}
-
-async function withLayers(
-  start: ImageDraft,
-  platform: Platform,
-  layers: readonly LayerOptions[],
+async function sealPlan(
+  { start, platform }: Plan,
+  options: ImageOptions,
   created: string,
   build: LayerBuilder,
-): Promise<{ draft: ImageDraft; names: (string | undefined)[] }> {
+): Promise<{ image: Image; layers: BuiltLayer[] }> {
   let draft = start;
-  const names: (string | undefined)[] = start.manifest.layers.map(() => undefined);
-  for (const layer of layers) {
+  const layers: BuiltLayer[] = start.manifest.layers.map(({ digest, size }) => ({ digest, size }));
+  for (const layer of options.layers ?? []) {
     const name = layerName(layer);
     const built = await build(layer, platform, start.manifest.mediaType ?? mediaTypes.imageManifest);
     draft = appendLayer(draft, built, { created, created_by: `nx-oci image: layer ${name}` });
-    names.push(name);
+    layers.push({ name, digest: built.descriptor.digest, size: built.descriptor.size });
   }
-  return { draft, names };
-}
-
-function summaryOf(
-  image: Image,
-  platform: Platform,
-  tag: string,
-  names: readonly (string | undefined)[],
-): BuiltImage['images'][number] {
-  const layers = image.manifest.layers.map(({ digest, size }, position) => {
-    const name = names[position];
-    return { digest, size, ...(name !== undefined && { name }) };
-  });
-  const size = layers.reduce((sum, layer) => sum + layer.size, 0);
-  return { platform: formatPlatform(platform), tag, digest: image.digest, size, layers };
+  return { image: sealImage(annotate(draft, options.annotations ?? {})), layers };
 }

@@ -23,10 +23,12 @@ export interface LayerContext {
   readonly options: Pick<ImageOptions, 'compression' | 'compressionLevel'>;
   /** Absolute path that sources are relative to. */
   readonly root: string;
+  /** Absolute path of the layout that is built, which is no part of its own layers. */
+  readonly output: string;
   readonly sink: BlobSink;
   /** Seconds since 1970, of every file. */
   readonly mtime: number;
-  readonly onProgress: (progress: LayerProgress) => void;
+  readonly onProgress?: (progress: LayerProgress) => void;
 }
 
 /** Builds a layer for a platform, for a manifest of this media type. */
@@ -63,7 +65,7 @@ async function writeFiles(
   from: readonly string[],
   platform: string,
   encoder: LayerEncoder,
-  { sink, mtime, onProgress }: LayerContext,
+  { output, sink, mtime, onProgress }: LayerContext,
 ): Promise<Layer> {
   const { include, exclude, to, followSymlinks } = layer;
   const entries = await listFiles({
@@ -72,6 +74,7 @@ async function writeFiles(
     exclude,
     to,
     followSymlinks,
+    output,
     mode: modeOf(layer.mode),
     owner: ownerOf(layer.owner),
   });
@@ -80,7 +83,7 @@ async function writeFiles(
   let written = 0;
   const tar = digested(tarOf(entries, mtime), (chunk) => {
     written += chunk.length;
-    onProgress({ platform, layer: name, done: Math.min(written, total), total });
+    onProgress?.({ platform, layer: name, done: Math.min(written, total), total });
   });
   return writeLayer(tar, sink, encoder);
 }

@@ -1,6 +1,6 @@
 import { closeSync, constants, lstatSync, openSync, readlinkSync, readSync, type Stats, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { basename, join, posix } from 'node:path';
+import { basename, join, posix, relative, sep } from 'node:path';
 import fastGlob from 'fast-glob';
 import type { Bytes } from '../compression';
 import { FileSystemError, InvalidOptionError, isSystemError, LayerSourceError } from '../errors';
@@ -25,6 +25,8 @@ export interface FileSources {
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Takes what a symbolic link points to instead of the link. */
   readonly followSymlinks?: boolean;
+  /** Absolute path that is left out wherever it is met: a build's output is no part of what it is built from. */
+  readonly output?: string;
 }
 
 /** What a file system entry was when it was listed: if it is no longer the same when it was read, the build is wrong. */
@@ -68,7 +70,7 @@ export async function listFiles(sources: FileSources): Promise<LayerEntry[]> {
 }
 
 async function listSource(from: string, sources: FileSources): Promise<[name: string, found: Listed][]> {
-  const root = statusOf(from, true);
+  const root = sourceStatus(from);
   const to = sources.to ?? '/';
   const target = checkedName(to, 'option "to"');
   const within = (name: string) => (target === '' ? name : `${target}/${name}`);
@@ -97,12 +99,25 @@ function withParents(names: readonly string[]): string[] {
   return [...all];
 }
 
-async function globbed(
-  from: string,
-  { include = ['**'], exclude = [], followSymlinks = false }: FileSources,
-): Promise<string[]> {
-  const included = include.map((pattern) => checkedPattern(pattern, 'include'));
+async function globbed(from: string, sources: FileSources): Promise<string[]> {
+  const { include, exclude = [], output } = sources;
+  const included = (include ?? ['**']).map((pattern) => checkedPattern(pattern, 'include'));
   const excluded = exclude.map((pattern) => checkedPattern(pattern, 'exclude'));
+  if (output !== undefined && isWithin(output, from)) excluded.push(fastGlob.escapePath(relative(from, output)));
+  const found = await globEntries(from, included, excluded, sources.followSymlinks ?? false);
+  if (include === undefined || found.length > 0) return found;
+  throw new LayerSourceError(
+    `${from}: expected files that match ${include.map((pattern) => JSON.stringify(pattern)).join(', ')}, found none`,
+    { expected: include.join(', '), found: 'none' },
+  );
+}
+
+async function globEntries(
+  from: string,
+  included: string[],
+  excluded: readonly string[],
+  followSymlinks: boolean,
+): Promise<string[]> {
   try {
     return await fastGlob.glob(included, {
       cwd: from,
@@ -114,6 +129,11 @@ async function globbed(
   } catch (error) {
     throw isSystemError(error) ? new FileSystemError('list', error.path ?? from, error) : error;
   }
+}
+
+function isWithin(path: string, directory: string): boolean {
+  const [first = ''] = relative(directory, path).split(sep);
+  return first !== '' && first !== '..';
 }
 
 function checkedPattern(pattern: string, option: string): string {
@@ -140,6 +160,19 @@ function checkedKind(stats: Stats, path: string): Stats {
     expected: 'a file, a directory or a symbolic link',
     found: kind,
   });
+}
+
+function sourceStatus(from: string): Stats {
+  try {
+    return statSync(from);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    if (error.code !== 'ENOENT') throw new FileSystemError('read', from, error);
+    throw new LayerSourceError(
+      `${from}: expected a file or directory for the layer, found none; does a target that this one depends on make it?`,
+      { found: 'none', cause: error },
+    );
+  }
 }
 
 function statusOf(path: string, follow: boolean): Stats {

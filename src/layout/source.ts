@@ -1,9 +1,8 @@
 import { stat } from 'node:fs/promises';
-import { fileSystemStep } from '../errors';
 import type { Index, Ref } from '../ref';
 import type { Descriptor } from '../spec/documents';
 import { readArchive } from './archive';
-import { findDescriptor } from './find';
+import { findDescriptor, listedDescriptors } from './find';
 import { readLayoutIndex } from './read';
 import type { LayoutReference } from './reference';
 
@@ -15,8 +14,11 @@ export interface SourcedRef {
 
 /** The index.json of a layout or of an archive. */
 export async function readSourceIndex(path: string): Promise<Index> {
-  const stats = await fileSystemStep('read', path, () => stat(path));
-  return stats.isFile() ? readArchive(path) : readLayoutIndex(path);
+  // What is missing or can't be looked at is no archive; reading it as a layout says what is wrong.
+  const isFile = await stat(path)
+    .then((stats) => stats.isFile())
+    .catch(() => false);
+  return isFile ? readArchive(path) : readLayoutIndex(path);
 }
 
 /**
@@ -26,8 +28,8 @@ export async function readSourceIndex(path: string): Promise<Index> {
  */
 export async function readSource({ path, tag, digest }: LayoutReference): Promise<SourcedRef[]> {
   const index = await readSourceIndex(path);
-  const name = digest ?? tag;
-  const descriptors = name === undefined ? index.children() : [await findDescriptor(index, name, path)];
+  const byTag = tag === undefined ? index.children() : listedDescriptors(index, tag, path);
+  const descriptors = digest === undefined ? byTag : [await findDescriptor(index, digest, path)];
   const refs: SourcedRef[] = [];
   for (const descriptor of descriptors) refs.push({ descriptor, ref: await index.ref(descriptor) });
   return refs;

@@ -487,9 +487,15 @@ describe('on a base', () => {
       ['single', undefined, ['windows/amd64']],
       [undefined, undefined, ['linux/amd64', 'linux/arm64', 'linux/arm/v6', 'windows/amd64']],
       ['multi', ['linux/arm64'], ['linux/arm64']],
-      ['multi', ['linux/arm/v7'], ['linux/arm/v6']],
-      [undefined, ['windows/amd64', 'linux/amd64/v2'], ['windows/amd64', 'linux/amd64']],
+      ['multi', ['linux/arm/v7'], ['linux/arm/v7']],
+      ['multi', ['linux/amd64', 'linux/amd64/v3'], ['linux/amd64', 'linux/amd64/v3']],
+      [undefined, ['windows/amd64', 'linux/amd64/v2'], ['windows/amd64', 'linux/amd64/v2']],
     ])('the tag %s for %j gives %j', async (tag, platforms, expected) => {
+      const builtOn: Record<string, string> = {
+        'linux/arm/v7': 'linux/arm/v6',
+        'linux/amd64/v2': 'linux/amd64',
+        'linux/amd64/v3': 'linux/amd64',
+      };
       const { path, images: built } = await build(
         { platforms, layers: [{ from: 'app' }] },
         { base: { path: await layout(), tag } },
@@ -497,7 +503,8 @@ describe('on a base', () => {
       expect(built.map(({ platform }) => platform)).toEqual(expected);
       for (const { platform, tag: own } of built) {
         const { image } = await readBuilt(path, own);
-        expect(image.manifest.layers[0]).toEqual((await baseImage({ platform })).manifest.layers[0]);
+        const base = builtOn[platform] ?? platform;
+        expect(image.manifest.layers[0]).toEqual((await baseImage({ platform: base })).manifest.layers[0]);
       }
       expect(await verifyLayout(path)).toMatchObject({ problems: [] });
     });
@@ -511,12 +518,6 @@ describe('on a base', () => {
         /base .*: expected an image for linux\/s390x, found linux\/amd64, linux\/arm64, linux\/arm\/v6/,
       ],
       ['single', ['linux/amd64'], NoMatchingPlatformError, /expected an image for linux\/amd64, found windows\/amd64/],
-      [
-        'multi',
-        ['linux/amd64', 'linux/amd64/v3'],
-        InvalidOptionError,
-        /option "platforms": .*linux\/amd64\/v3 and another are both built on linux\/amd64/,
-      ],
     ])('the tag %s for %j is refused', async (tag, platforms, type, message) => {
       const output = join(temporaryDirectory(), 'image');
       const refused = build({ platforms, layers: [{ from: 'app' }] }, { base: { path: await layout(), tag }, output });
@@ -638,7 +639,7 @@ describe('a build that fails', () => {
     [{ layers: [app, { from: 'app', to: '../x' }] }, LayerSourceError, 'option "to"'],
     [{ layers: [app, { from: 'app', exclude: ['../x'] }] }, InvalidOptionError, 'option "exclude"'],
     [{ layers: [app, { from: ['app', 'app/hello'] }] }, LayerSourceError, 'hello: expected one source'],
-    [{ layers: [app, { from: 'missing' }] }, Error, '/missing: could not read (ENOENT'],
+    [{ layers: [app, { from: 'missing' }] }, Error, '/missing: expected a file or directory for the layer, found none'],
     [{ layers: [app, { tar: 'missing.tar' }] }, Error, '/missing.tar: could not read (ENOENT'],
     [{ layers: [app, { tar: '' }] }, Error, 'could not read (EISDIR'],
     [{ layers: [app, { tar: 'app/hello' }] }, LayerSourceError, 'app/hello: expected a tar file, plain or gzip'],

@@ -62,8 +62,6 @@ describe('what is taken', () => {
     { include: ['empty'], taken: ['empty/'] },
     { include: ['we[i]rd'], taken: ['we[i]rd'] },
     { include: ['**', '!logs/**', '!app/**'], taken: ['.env', ...git, 'a-b', 'a.b', 'empty/', 'we[i]rd'] },
-    { include: ['nothing/**'], taken: [] },
-    { include: [], taken: [] },
     { exclude: ['app', '.*', 'logs/old'], taken: ['a-b', 'a.b', 'empty/', 'logs/', 'logs/a.log', 'we[i]rd'] },
     { exclude: ['app/', './.git', '.env', 'logs/'], taken: ['a-b', 'a.b', 'empty/', 'we[i]rd'] },
     {
@@ -76,10 +74,31 @@ describe('what is taken', () => {
       exclude: ['app/deep', 'logs'],
       taken: ['app/', 'app/main.js', 'app/main.js.map'],
     },
-    { include: ['app/deep/er/*.js'], exclude: ['**/deep'], taken: [] },
     { exclude: ['**'], taken: [] },
   ])('include $include, exclude $exclude', async ({ include, exclude, taken }) => {
     expect(namesOf(await listFiles({ from: [source], include, exclude }))).toEqual(taken);
+  });
+
+  test.each([
+    [{ include: ['nothing/**'] }, '"nothing/**"'],
+    [{ include: ['app/deep/er/*.js'], exclude: ['**/deep'] }, '"app/deep/er/*.js"'],
+  ])('%j matches nothing, which is a slip and no empty layer', async (patterns, named) => {
+    const refused = listFiles({ from: [source], ...patterns });
+    await expect(refused).rejects.toThrow(LayerSourceError);
+    await expect(refused).rejects.toThrow(`${source}: expected files that match ${named}, found none`);
+  });
+
+  test('the output of the build is no part of its source', async () => {
+    const output = join(source, 'app/deep');
+    expect(namesOf(await listFiles({ from: [source], include: ['app/**'], output }))).toEqual([
+      'app/',
+      'app/main.js',
+      'app/main.js.map',
+    ]);
+    expect(namesOf(await listFiles({ from: [source], include: ['app/*.js'], output: `${source}-beside` }))).toEqual([
+      'app/',
+      'app/main.js',
+    ]);
   });
 
   test.each([
@@ -376,8 +395,8 @@ describe('what no layer can hold', () => {
   test('a source that is not there', async () => {
     const missing = join(temporaryDirectory(), 'missing');
     const refused = listFiles({ from: [missing] });
-    await expect(refused).rejects.toThrow(FileSystemError);
-    await expect(refused).rejects.toThrow(`${missing}: could not read (ENOENT`);
+    await expect(refused).rejects.toThrow(LayerSourceError);
+    await expect(refused).rejects.toThrow(`${missing}: expected a file or directory for the layer, found none`);
   });
 
   test('names and links that are no UTF-8', async () => {
