@@ -8,7 +8,11 @@ import { executorSchemas, optionTable, schemaText } from '../src/nx/schemas';
 const root = join(__dirname, '../..');
 
 /** The pages that show the options of an executor between two comments. */
-const pages: Readonly<Record<string, readonly string[]>> = { image: ['docs/image.md', 'README.md'] };
+const pages: Readonly<Record<string, readonly string[]>> = {
+  image: ['docs/image.md', 'README.md'],
+  index: ['docs/index.md'],
+  artifact: ['docs/artifact.md'],
+};
 
 for (const name of Object.keys(executorSchemas)) {
   writeFileSync(join(root, 'executors', name, 'schema.json'), schemaText(name));

@@ -11,7 +11,7 @@ const floors: readonly (readonly string[])[] = [
   ['src/layer/', 'src/image.ts', 'src/image-index.ts', 'src/artifact.ts', 'src/convert.ts'],
   ['src/layout/'],
   ['src/actions/'],
-  ['src/terminal/', 'src/nx/', 'src/cli.ts', 'src/index.ts', 'executors/', 'generators/'],
+  ['src/terminal/', 'src/nx/', 'src/cli.ts', 'src/cli/', 'src/index.ts', 'executors/', 'generators/'],
 ];
 
 function floorOf(file: string): number {

@@ -1,8 +1,11 @@
-import { platformOf } from '../image-index';
-import { tagOf } from '../layout/find';
+import { AmbiguousManifestError } from '../errors';
+import { asIndex, platformOf } from '../image-index';
+import { listNames, tagOf } from '../layout/find';
 import { readLayoutIndex } from '../layout/read';
+import type { LayoutReference } from '../layout/reference';
+import { readSource } from '../layout/source';
 import { artifactTypeOf, type Ref, readConfig, walkRefs } from '../ref';
-import type { Descriptor } from '../spec/documents';
+import type { Descriptor, ImageIndex } from '../spec/documents';
 import { isImageConfigType } from '../spec/media-types';
 import { formatPlatform } from '../spec/platform';
 
@@ -47,6 +50,35 @@ export async function inspectLayout(path: string): Promise<InspectedLayout> {
   const manifests = [];
   for (const descriptor of index.children()) manifests.push(await inspect(await index.ref(descriptor), descriptor));
   return { path, manifests };
+}
+
+/** Everything of one index: its own document, and what it lists. */
+export interface InspectedIndex {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly manifest: ImageIndex;
+  readonly instances: readonly InspectedManifest[];
+}
+
+/**
+ * Reads an index and all that it lists but layers.
+ *
+ * @throws {NotAnIndexError} if it is an image.
+ */
+export async function inspectIndex(reference: LayoutReference): Promise<InspectedIndex> {
+  const [only, ...more] = await readSource(reference);
+  if (only === undefined || more.length > 0) {
+    const found = [only, ...more].flatMap((source) => source?.descriptor ?? []);
+    throw new AmbiguousManifestError(
+      `${reference.path}: expected one index, found ${found.length} manifests (${listNames(found)}); pick one by tag or digest`,
+      { expected: '1', found: String(found.length) },
+    );
+  }
+  const index = asIndex(only.ref);
+  await walkRefs(index, () => undefined);
+  const instances = [];
+  for (const child of index.children()) instances.push(await inspect(await index.ref(child), child));
+  return { mediaType: index.mediaType, digest: index.digest, manifest: index.manifest, instances };
 }
 
 async function inspect(ref: Ref, descriptor: Descriptor): Promise<InspectedManifest> {

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { InvalidOptionError } from '../errors';
+import { artifactExecutorSchema } from './artifact';
 import { imageExecutorSchema } from './image';
+import { indexExecutorSchema } from './image-index';
 
 /** Each executor's options. Its schema.json is generated from here by `npm run schemas`, never written by hand. */
 export const executorSchemas: Readonly<Record<string, { title: string; description: string; options: z.ZodType }>> = {
@@ -8,6 +10,16 @@ export const executorSchemas: Readonly<Record<string, { title: string; descripti
     title: 'Image',
     description: 'Builds one OCI image per platform from build outputs and writes them as an OCI image layout.',
     options: imageExecutorSchema,
+  },
+  index: {
+    title: 'Index',
+    description: 'Builds an OCI image index over images of targets, layouts and archives.',
+    options: indexExecutorSchema,
+  },
+  artifact: {
+    title: 'Artifact',
+    description: 'Builds an OCI artifact from files.',
+    options: artifactExecutorSchema,
   },
 };
 

@@ -1,6 +1,13 @@
+import type { BuiltArtifact } from '../actions/build-artifact';
 import type { BuiltImage } from '../actions/build-image';
-import type { InspectedBlob, InspectedLayout, InspectedManifest } from '../actions/inspect-layout';
+import type { BuiltIndex } from '../actions/build-index';
+import type { InspectedBlob, InspectedIndex, InspectedLayout, InspectedManifest } from '../actions/inspect-layout';
+import type { Collected } from '../layout/directory';
+import { tagOf } from '../layout/find';
 import type { Verification } from '../layout/verify';
+import type { Descriptor } from '../spec/documents';
+import { isIndexType } from '../spec/media-types';
+import { formatPlatform } from '../spec/platform';
 import { formatSize } from './size';
 import { visible } from './visible';
 
@@ -18,6 +25,34 @@ export function imageReport(built: BuiltImage, path: string): string {
     }
   }
   return lines.join('\n');
+}
+
+/** What was built: digest, tag, and what the index lists. */
+export function indexReport(built: BuiltIndex, path: string): string {
+  const names = built.manifests.map(({ platform, mediaType }) => visible(platform ?? mediaType));
+  const width = Math.max(0, ...names.map((name) => name.length));
+  return [
+    path,
+    `  digest ${built.digest}`,
+    `  tag    ${built.tag}`,
+    ...built.manifests.map(({ digest }, position) => `    ${(names[position] ?? '').padEnd(width)}  ${digest}`),
+  ].join('\n');
+}
+
+/** What was built: digest, tag, kind, and the files with their sizes. */
+export function artifactReport(built: BuiltArtifact, path: string): string {
+  const names = built.layers.map(({ title }) => visible(title ?? '(no title)'));
+  const width = Math.max(0, ...names.map((name) => name.length));
+  return [
+    path,
+    `  digest ${built.digest}`,
+    `  tag    ${built.tag}`,
+    `  type   ${built.artifactType}`,
+    ...built.layers.map(
+      ({ digest, size }, position) =>
+        `    ${(names[position] ?? '').padEnd(width)}  ${formatSize(size).padStart(8)}  ${digest}`,
+    ),
+  ].join('\n');
 }
 
 /** The tree of indexes, manifests, configs and layers. */
@@ -76,4 +111,45 @@ export function verifyReport(verification: Verification, path: string): string {
 
 function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** A line for each descriptor: tag, platform or kind, size, digest. */
+export function listReport(descriptors: readonly Descriptor[]): string {
+  const rows = descriptors.map((descriptor) => [tagOf(descriptor) ?? '-', kindOf(descriptor)].map(visible));
+  const widths = [0, 1].map((column) => Math.max(0, ...rows.map((row) => (row[column] ?? '').length)));
+  return descriptors
+    .map(({ digest, size }, position) => {
+      const words = (rows[position] ?? []).map((word, column) => word.padEnd(widths[column] ?? 0));
+      return [...words, formatSize(size).padStart(8), digest].join('  ');
+    })
+    .join('\n');
+}
+
+/** One descriptor as {@link listReport} shows it. */
+export function descriptorLine(descriptor: Descriptor): string {
+  return listReport([descriptor]);
+}
+
+/** What a collection removed, or would have. */
+export function collectReport({ digests, size }: Collected, dryRun: boolean): string {
+  const summary = `${digests.length} blobs (${formatSize(size)}) ${dryRun ? 'would be removed' : 'removed'}`;
+  return [...digests, summary].join('\n');
+}
+
+/** An index with its annotations and all that it lists. */
+export function indexInspectReport({ digest, mediaType, manifest, instances }: InspectedIndex, name: string): string {
+  const annotations = Object.entries(manifest.annotations ?? {}).map(
+    ([key, value]) => `  ${visible(`${key}=${value}`)}`,
+  );
+  const subject = manifest.subject ? [`  subject ${manifest.subject.digest}`] : [];
+  const lines = [name, `  ${digest}  ${mediaType}`, ...subject, ...annotations];
+  for (const [position, instance] of instances.entries()) {
+    addManifest(instance, '', position === instances.length - 1, lines);
+  }
+  return lines.join('\n');
+}
+
+function kindOf({ platform, artifactType, mediaType }: Descriptor): string {
+  if (platform) return formatPlatform(platform);
+  return artifactType ?? (isIndexType(mediaType) ? 'index' : mediaType);
 }

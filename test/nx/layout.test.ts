@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import type { ExecutorContext, ProjectGraph } from '@nx/devkit';
 import { InvalidOptionError } from '../../src';
-import { resolveLayout } from '../../src/nx/base';
+import { resolveLayout } from '../../src/nx/layout';
 import { sampleImage, temporaryDirectory, writtenLayout } from '../fixtures';
 
 /** A workspace whose project `os-base` builds a layout, and where the executor of `app` runs. */

@@ -1,0 +1,88 @@
+import { convertRef, type ManifestFormat } from '../convert';
+import { AmbiguousManifestError, InvalidLayoutError } from '../errors';
+import { findPlatform, type Instance, instancesOf } from '../image-index';
+import { layoutTree } from '../layout/create';
+import { ensureLayout } from '../layout/directory';
+import { listNames, tagOf, withoutTag } from '../layout/find';
+import { blobsIn, namesIn } from '../layout/paths';
+import { readLayoutIndex } from '../layout/read';
+import type { LayoutReference } from '../layout/reference';
+import { readSource, type SourcedRef } from '../layout/source';
+import { writeTree } from '../layout/write';
+import { descriptorOf } from '../ref';
+import { type Descriptor, type Platform, refNameAnnotation } from '../spec/documents';
+
+/** How manifests are copied. */
+export interface CopyOptions {
+  /** Takes the image for this platform alone. */
+  readonly platform?: Platform;
+  /** Converts manifests to these media types; layers keep their bytes. */
+  readonly format?: ManifestFormat;
+}
+
+/**
+ * Copies manifests with all that they lead to into a layout, which is made if it is missing. Everything is verified on
+ * the way, and shared where the file system can.
+ *
+ * @param from one manifest (by tag or digest), or all of a layout or archive, which keep their tags.
+ * @param to where to; a tag is for one manifest.
+ * @returns what the destination lists them as.
+ */
+export async function copyManifests(
+  from: LayoutReference,
+  to: LayoutReference,
+  { platform, format }: CopyOptions = {},
+): Promise<Descriptor[]> {
+  const found = await readSource(from);
+  const sources = platform === undefined ? found : [await instanceFor(found, platform, from.path)];
+  if (to.tag !== undefined && sources.length !== 1) {
+    const names = listNames(sources.map(({ descriptor }) => descriptor));
+    throw new AmbiguousManifestError(
+      `${from.path}: expected one manifest to copy to the tag ${JSON.stringify(to.tag)}, found ${sources.length} (${names}); pick one by tag, digest or platform`,
+      { expected: '1', found: String(sources.length) },
+    );
+  }
+  const destination = await ensureLayout(to.path);
+  const copied: Descriptor[] = [];
+  for (const { ref, descriptor } of sources) {
+    const converted = format === undefined ? ref : await convertRef(ref, format);
+    const { annotations, platform: listedPlatform } = withoutTag(descriptor);
+    const tag = to.tag ?? tagOf(descriptor);
+    copied.push(await destination.insert(converted, { tag, annotations: annotations ?? {}, platform: listedPlatform }));
+  }
+  return copied;
+}
+
+/**
+ * Copies a whole layout: its index.json to the byte and all that it leads to, verified.
+ *
+ * @param to is made; it must not hold anything yet.
+ */
+export async function cloneLayout(from: string, to: string): Promise<{ readonly blobs: number }> {
+  const existing = await namesIn(to);
+  if (existing.length > 0) {
+    throw new InvalidLayoutError(
+      `${to}: expected no directory or an empty one to clone to, found ${JSON.stringify(existing[0])}`,
+    );
+  }
+  await writeTree(await layoutTree(await readLayoutIndex(from)), to);
+  return { blobs: (await blobsIn(`${to}/blobs`)).length };
+}
+
+/** The image for a platform, under the tag of the manifest that it was found behind. */
+async function instanceFor(sources: readonly SourcedRef[], platform: Platform, path: string): Promise<SourcedRef> {
+  const tags = new Map<Instance, string | undefined>();
+  for (const { ref, descriptor } of sources) {
+    for (const instance of await instancesOf(ref, descriptor)) tags.set(instance, tagOf(descriptor));
+  }
+  const found = findPlatform([...tags.keys()], platform, path);
+  const tag = tags.get(found);
+  return {
+    ref: found.image,
+    descriptor: {
+      ...descriptorOf(found.image),
+      ...(found.platform && { platform: found.platform }),
+      ...(tag !== undefined && { annotations: { [refNameAnnotation]: tag } }),
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { buildImage } from '../actions/build-image';
+import { sourceDateEpoch } from '../actions/created';
+import { imageOptionsSchema } from '../actions/image-options';
+import { fileSystemStep } from '../errors';
+import { parseDocument } from '../spec/json';
+import { progressOn } from '../terminal/progress';
+import { imageReport } from '../terminal/reports';
+import { list, reference } from './arguments';
+import { print } from './print';
+
+/** `nx-oci image`. */
+export function addBuildCommands(nxOci: Command): void {
+  nxOci
+    .command('image')
+    .description('Builds an image for one or more platforms and writes it as an OCI image layout.')
+    .requiredOption(
+      '--options <file>',
+      'JSON file with the options of the image executor; its paths are relative to it',
+    )
+    .requiredOption('--output <directory>', 'the layout to write: a new or empty directory, or an earlier layout')
+    .option(
+      '--platforms <list>',
+      'platforms to build for, instead of those of the options, such as linux/amd64,linux/arm64',
+      list,
+    )
+    .option('--json', 'print what was built as JSON')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ nx-oci image --options image.json --output out --platforms linux/amd64,linux/arm64',
+    )
+    .action(image);
+}
+
+async function image(flags: { options: string; output: string; platforms?: string[]; json?: true }): Promise<void> {
+  const file = resolve(flags.options);
+  const fromFile = parseDocument(await fileSystemStep('read', file, () => readFile(file)), imageOptionsSchema, file);
+  const { platforms } = flags;
+  const options = { ...fromFile, ...(platforms && { platforms }) };
+  const root = dirname(file);
+  const progress = progressOn(process.stderr, process.env);
+  try {
+    const built = await buildImage({
+      options,
+      root,
+      output: resolve(flags.output),
+      base: options.base === undefined ? undefined : reference(options.base, root),
+      epoch: sourceDateEpoch(process.env),
+      onProgress: progress.layer,
+    });
+    progress.stop();
+    print(flags.json, built, () => imageReport(built, flags.output));
+  } finally {
+    progress.stop();
+  }
+}

@@ -1,0 +1,136 @@
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { cloneLayout, copyManifests } from '../actions/copy-manifests';
+import { inspectLayout } from '../actions/inspect-layout';
+import { checkTag } from '../actions/tag';
+import { isDigest } from '../digest';
+import { openLayout } from '../layout/directory';
+import { verifyLayout } from '../layout/verify';
+import { parsePlatform } from '../spec/platform';
+import { collectReport, descriptorLine, inspectReport, listReport, verifyReport } from '../terminal/reports';
+import { reference } from './arguments';
+import { print } from './print';
+
+interface Json {
+  readonly json?: true;
+}
+
+/** The commands on layouts and what they hold. */
+export function addLayoutCommands(nxOci: Command): void {
+  const layoutArgument = ['<layout>', 'directory of an OCI image layout'] as const;
+
+  nxOci
+    .command('verify')
+    .description(
+      'Checks all that index.json leads to: digests, sizes, media types, diffIDs. Exit code 1 if something is wrong.',
+    )
+    .argument(...layoutArgument)
+    .option('--json', 'print what was found as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci verify dist/examples/os/image')
+    .action(async (layout: string, { json }: Json) => {
+      const verification = await verifyLayout(resolve(layout));
+      print(json, verification, () => verifyReport(verification, layout));
+      if (verification.problems.length > 0) process.exitCode = 1;
+    });
+
+  nxOci
+    .command('inspect')
+    .description('Prints the tree of indexes, manifests, configs and layers with sizes and platforms.')
+    .argument(...layoutArgument)
+    .option('--json', 'print the tree as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci inspect dist/examples/os/image')
+    .action(async (layout: string, { json }: Json) => {
+      const inspected = await inspectLayout(resolve(layout));
+      print(json, inspected, () => inspectReport({ ...inspected, path: layout }));
+    });
+
+  nxOci
+    .command('ls')
+    .description('Lists what index.json lists: tags, platforms, digests.')
+    .argument(...layoutArgument)
+    .option('--json', 'print the descriptors as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci ls dist/examples/os/index')
+    .action(async (layout: string, { json }: Json) => {
+      const { manifests } = (await (await openLayout(layout)).index()).manifest;
+      print(json, manifests, () => listReport(manifests));
+    });
+
+  nxOci
+    .command('tag')
+    .description('Gives a manifest another tag. One that another manifest has moves.')
+    .argument(...layoutArgument)
+    .argument('<digest or tag>', 'the manifest; by digest also one that only a nested index lists')
+    .argument('<new tag>', 'its new tag')
+    .option('--json', 'print the new descriptor as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci tag dist/examples/os/index latest v1')
+    .action(async (path: string, name: string, tag: string, { json }: Json) => {
+      const tagged = await (await openLayout(path)).tag(name, checkTag(tag));
+      print(json, tagged, () => descriptorLine(tagged));
+    });
+
+  nxOci
+    .command('untag')
+    .description('Takes a tag away. What no tag or index names then goes with the next gc.')
+    .argument(...layoutArgument)
+    .argument('<tag>', 'the tag')
+    .addHelpText('after', '\nExample:\n  $ nx-oci untag dist/examples/os/index v1')
+    .action(async (path: string, tag: string) => (await openLayout(path)).untag(tag));
+
+  nxOci
+    .command('referrers')
+    .description('Lists the manifests that have this one as their subject: signatures, SBOMs and the like.')
+    .argument(...layoutArgument)
+    .argument('<digest or tag>', 'the manifest that they refer to; by digest it need not be in the layout')
+    .option('--artifact-type <type>', 'only those of this kind')
+    .option('--json', 'print the descriptors as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci referrers out latest --artifact-type application/spdx+json')
+    .action(async (path: string, name: string, { json, artifactType }: Json & { artifactType?: string }) => {
+      const layout = await openLayout(path);
+      const found = await layout.referrers(isDigest(name) ? name : (await layout.find(name)).digest, artifactType);
+      print(json, found, () => listReport(found));
+    });
+
+  nxOci
+    .command('copy')
+    .description('Copies a manifest with all that it leads to, or all of a layout or archive, into another layout.')
+    .argument('<from>', 'layout or archive: path, path:tag or path@digest')
+    .argument('<to>', 'layout, which is made if it is missing: path, or path:tag for one manifest')
+    .option('--platform <platform>', 'only the image for this platform')
+    .addOption(new Option('--format <format>', 'convert manifests to these media types').choices(['oci', 'docker']))
+    .option('--json', 'print the copied descriptors as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci copy dist/examples/os/index:latest out:v1 --platform linux/arm64')
+    .action(async (from: string, to: string, flags: Json & { platform?: string; format?: 'oci' | 'docker' }) => {
+      const { json, platform, format } = flags;
+      const copied = await copyManifests(reference(from), reference(to), {
+        format,
+        ...(platform !== undefined && { platform: parsePlatform(platform) }),
+      });
+      print(json, copied, () => listReport(copied));
+    });
+
+  nxOci
+    .command('clone')
+    .description('Copies a whole layout, verified, with links or reflinks where the file system has them.')
+    .argument(...layoutArgument)
+    .argument('<directory>', 'where to; a new or empty directory')
+    .option('--json', 'print how many blobs there are as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci clone dist/examples/os/index copy')
+    .action(async (from: string, to: string, { json }: Json) => {
+      const cloned = await cloneLayout(resolve(from), resolve(to));
+      print(json, cloned, () => `${to}: ${cloned.blobs} blobs`);
+    });
+
+  nxOci
+    .command('gc')
+    .description(
+      'Removes the blobs that index.json does not lead to. What can not be read stops it before it removes anything.',
+    )
+    .argument(...layoutArgument)
+    .option('--dry-run', 'only print what would be removed')
+    .option('--json', 'print what was removed as JSON')
+    .addHelpText('after', '\nExample:\n  $ nx-oci gc out --dry-run')
+    .action(async (path: string, { json, dryRun = false }: Json & { dryRun?: boolean }) => {
+      const collected = await (await openLayout(path)).collect({ dryRun });
+      print(json, collected, () => collectReport(collected, dryRun));
+    });
+}
