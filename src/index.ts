@@ -2,6 +2,8 @@ export type { Blob, BlobSink, Blobs, ByteRange, FileBlob, WrittenBlob } from './
 export { bytesBlob, fileBlob, noBlobs, readVerified, verified } from './blob';
 export type { Bytes, Compression } from './compression';
 export { defaultGzipLevel, gunzip, gzip } from './compression';
+export type { ManifestFormat } from './convert';
+export { convertRef } from './convert';
 export type { Digest, DigestAlgorithm, Digester } from './digest';
 export { asDigest, createDigester, digestAlgorithms, digestOf, isDigest, parseDigest } from './digest';
 export * from './errors';
@@ -16,8 +18,19 @@ export {
   withCreated,
   withExecution,
 } from './image';
-export type { IndexEntry, Instance } from './image-index';
-export { findPlatform, instancesOf, newIndex, platformOf } from './image-index';
+export type { IndexChange, IndexEntry, Instance } from './image-index';
+export {
+  addToIndex,
+  annotateInIndex,
+  asIndex,
+  configPlatform,
+  describeIndex,
+  findPlatform,
+  instancesOf,
+  newIndex,
+  platformOf,
+  removeFromIndex,
+} from './image-index';
 export type { LayerEntry } from './layer/entry';
 export type { FileSources } from './layer/files';
 export { listFiles } from './layer/files';
@@ -25,9 +38,12 @@ export type { Layer, LayerEncoder } from './layer/layer';
 export { layerEncoder, writeLayer } from './layer/layer';
 export { tarOf } from './layer/tar';
 export { maxUnpackedSize, writeTarFile } from './layer/tar-file';
-export { createLayout } from './layout/create';
+export { readArchive } from './layout/archive';
+export { createLayout, layoutTree, reachableBlobs } from './layout/create';
+export type { Collected, InsertOptions, LayoutDirectory } from './layout/directory';
+export { ensureLayout, openLayout } from './layout/directory';
 export { tagOf } from './layout/find';
-export type { LayoutSelection } from './layout/read';
+export type { LayoutParts, LayoutSelection } from './layout/read';
 export { hasBlob, layoutBlobs, readLayout, readLayoutIndex } from './layout/read';
 export type { Problem, Verification, VerifyOptions } from './layout/verify';
 export { verifyLayout } from './layout/verify';
