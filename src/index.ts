@@ -1,3 +1,5 @@
+export type { ArtifactFile, ArtifactOptions } from './artifact';
+export { newArtifact, titleAnnotation } from './artifact';
 export type { Blob, BlobSink, Blobs, ByteRange, FileBlob, WrittenBlob } from './blob';
 export { bytesBlob, fileBlob, noBlobs, readVerified, verified } from './blob';
 export type { Bytes, Compression } from './compression';
