@@ -71,9 +71,15 @@ export function platformSuffix(platform: Platform): string {
   return formatPlatform(platform).replaceAll('/', '-');
 }
 
+/** Node's names of processors that differ from Go's, beside those that {@link parsePlatform} knows. */
+const nodeArchitectures = new Map([
+  ['ppc64', 'ppc64le'],
+  ['mipsel', 'mipsle'],
+]);
+
 /** The platform of containers on this machine: linux, with the machine's own architecture. */
 export function thisPlatform(): Platform {
-  return parsePlatform(`linux/${arch}`);
+  return parsePlatform(`linux/${nodeArchitectures.get(arch) ?? arch}`);
 }
 
 /**
