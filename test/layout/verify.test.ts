@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
@@ -348,7 +348,10 @@ describe('O16: many problems', () => {
 });
 
 function addBlobs(path: string, contents: readonly Uint8Array[]): void {
-  for (const bytes of contents) writeFileSync(blobFile(path, digestOf(bytes)), bytes);
+  for (const bytes of contents) {
+    const file = blobFile(path, digestOf(bytes));
+    if (!existsSync(file)) writeFileSync(file, bytes);
+  }
 }
 
 function listInIndex(path: string, manifests: readonly Descriptor[]): void {

@@ -89,7 +89,7 @@ describe('the image executor in a workspace', () => {
   });
 
   test.each([
-    ['ACCEPTANCE 49', 'incomplete', `${join(workspace, 'incomplete/made-later')}: could not read (ENOENT`],
+    ['ACCEPTANCE 49', 'incomplete', `${join(workspace, 'incomplete/made-later')}: expected a file or directory`],
     ['ACCEPTANCE 48', 'outside', 'option "outputPath": expected a directory of its own inside the workspace'],
     ['ACCEPTANCE 48', 'itself', 'found "itself", which is or contains the project itself'],
     ['an unknown option', 'misspelt', "'layer' is not found in schema"],

@@ -9,6 +9,9 @@ const { buildImage } = require('../../lib/src/actions/build-image.js');
 
 const { options, root, over, into, faults } = JSON.parse(process.argv[2]);
 
+/** Of any one build, and more. */
+const mostSteps = 100;
+
 async function build(fault) {
   const parent = join(into, `${fault.step}-${fault.at}`);
   const output = join(parent, 'output');
@@ -24,10 +27,11 @@ async function build(fault) {
 
 async function main() {
   for (const fault of faults) {
-    for (let at = 1; ; at++) {
+    for (let at = 1, result = ''; result !== 'built'; at++) {
       const outcome = await build({ ...fault, at });
       writeSync(1, `${JSON.stringify(outcome)}\n`);
-      if (outcome.result === 'built') break;
+      ({ result } = outcome);
+      if (at > mostSteps) throw new Error(`no build without a fault in ${at} builds`);
     }
   }
   process.kill(process.pid, 'SIGKILL');
