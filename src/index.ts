@@ -46,7 +46,7 @@ export type { Collected, InsertOptions, LayoutDirectory } from './layout/directo
 export { ensureLayout, openLayout } from './layout/directory';
 export { tagOf } from './layout/find';
 export type { LayoutParts, LayoutSelection } from './layout/read';
-export { hasBlob, layoutBlobs, readLayout, readLayoutIndex } from './layout/read';
+export { hasBlob, hasManifest, layoutBlobs, readJsonBlob, readLayout, readLayoutIndex } from './layout/read';
 export type { Problem, Verification, VerifyOptions } from './layout/verify';
 export { verifyLayout } from './layout/verify';
 export type { LayoutWriter } from './layout/write';

@@ -1,5 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { z } from 'zod';
 import { type Blobs, fileBlob, readPlainFile, readVerified } from '../blob';
 import { digestAlgorithms } from '../digest';
 import {
@@ -99,6 +100,21 @@ export function layoutBlobs(directory: string): Blobs {
     blobs: () => blobs,
   };
   return blobs;
+}
+
+/** Whether the layout's index.json lists the manifest. */
+export async function hasManifest(path: string, { digest }: Pick<Descriptor, 'digest'>): Promise<boolean> {
+  return (await readLayoutIndex(path)).manifest.manifests.some((listed) => listed.digest === digest);
+}
+
+/**
+ * A JSON blob of a layout, verified and of the shape that the schema says.
+ *
+ * @throws {DigestMismatchError}, {@link InvalidDocumentError}
+ */
+export async function readJsonBlob<T>(path: string, descriptor: Descriptor, schema: z.ZodType<T>): Promise<T> {
+  const blob = layoutBlobs(join(path, blobsDirectory)).blob(descriptor);
+  return parseDocument(await readVerified(blob, descriptor), schema, `blob ${descriptor.digest}`);
 }
 
 /** Whether a layout has the blob, by its name only. */

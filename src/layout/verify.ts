@@ -110,6 +110,9 @@ export async function verifyLayout(path: string, options: VerifyOptions = {}): P
     if ([...claims.values()].some(isUncheckable)) uncheckedDiffIds.push(descriptor.digest);
     await checkBlob(check, options, report).catch((error) => report(descriptor.digest, referrer, error));
   });
+  // Several are read at a time, and may end in any order.
+  const order = new Map([...checks.keys()].map((digest, position) => [digest, position]));
+  problems.sort((a, b) => (order.get(a.digest) ?? -1) - (order.get(b.digest) ?? -1));
   return { problems, manifests, blobs: checks.size, bytes, uncheckedDiffIds };
 }
 

@@ -18,7 +18,13 @@ export function resolveLayout(text: string, option: string, context: LayoutSourc
   const layout = layoutOfTarget(text, option, context);
   if (layout !== undefined) return { path: layout };
   const { path, ...selection } = parseLayoutReference(text);
-  return { ...selection, path: resolve(context.root, path) };
+  const absolute = resolve(context.root, path);
+  if (selection.tag === undefined || path.includes('/') || existsSync(absolute))
+    return { ...selection, path: absolute };
+  throw new InvalidOptionError(
+    `option "${option}": expected a target or a layout, found neither a target ${text} nor a directory ${path}`,
+    { expected: 'a target or a layout', found: text },
+  );
 }
 
 function layoutOfTarget(text: string, option: string, context: LayoutSource): string | undefined {

@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  chmodSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -17,6 +18,7 @@ import {
   DigestMismatchError,
   EmptyIndexError,
   hasBlob,
+  hasManifest,
   type IndexEntry,
   InvalidDigestError,
   InvalidDocumentError,
@@ -28,6 +30,7 @@ import {
   newIndex,
   parsePlatform,
   type Ref,
+  readJsonBlob,
   readLayout,
   readLayoutIndex,
   SizeMismatchError,
@@ -36,6 +39,7 @@ import {
   walkRefs,
 } from '../../src';
 import { blobFile } from '../../src/layout/paths';
+import { configSchema, manifestSchema } from '../../src/spec/documents';
 import { collect, sampleImage, snapshot, temporaryDirectory, writeFiles, writtenLayout } from '../fixtures';
 
 const noDigest: Digest = `sha256:${'0'.repeat(64)}`;
@@ -294,6 +298,24 @@ describe('O15: hasBlob', () => {
   test('ACCEPTANCE 1: a digest that is a path is refused before anything is looked at', async () => {
     const path = writeFiles(temporaryDirectory(), { 'blobs/secret': '' });
     await expect(hasBlob(path, { digest: 'sha256:../secret' })).rejects.toThrow(InvalidDigestError);
+  });
+});
+
+describe('O15: hasManifest, readJsonBlob', () => {
+  test('a manifest is had when index.json lists it', async () => {
+    const { path, blobs } = await imageLayout();
+    expect(await hasManifest(path, blobs.manifest)).toBe(true);
+    expect(await hasManifest(path, blobs.config)).toBe(false);
+  });
+
+  test('a JSON blob is verified and parsed', async () => {
+    const { path, blobs } = await imageLayout();
+    expect(await readJsonBlob(path, blobs.config, configSchema)).toMatchObject({ os: 'linux', architecture: 'amd64' });
+    await expect(readJsonBlob(path, blobs.config, manifestSchema)).rejects.toThrow(InvalidDocumentError);
+    const file = blobFile(path, blobs.config.digest);
+    chmodSync(file, 0o644);
+    flipLastBit(file);
+    await expect(readJsonBlob(path, blobs.config, configSchema)).rejects.toThrow(DigestMismatchError);
   });
 });
 

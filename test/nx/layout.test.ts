@@ -43,13 +43,19 @@ describe('resolveLayout', () => {
     ['./dist/os-base/image:v1', { path: 'dist/os-base/image', tag: 'v1' }],
     [resolve('/layouts/base:v1'), { path: resolve('/layouts/base'), tag: 'v1' }],
     ['os-base', { path: 'os-base' }],
-    ['os-base:unknown', { path: 'os-base', tag: 'unknown' }],
-    ['unknown:image', { path: 'unknown', tag: 'image' }],
+    ['dist:unknown', { path: 'dist', tag: 'unknown' }],
     [':image', { path: ':image' }],
     ['dist/os-base/image:', { path: 'dist/os-base/image:' }],
   ])('%j', async (text, { path, ...selection }) => {
     const context = await workspace();
     expect(resolveLayout(text, 'base', context)).toEqual({ ...selection, path: resolve(context.root, path) });
+  });
+
+  test.each(['os-bse:image', 'os-base:imagee'])('%j is neither a target nor a layout', async (text) => {
+    const context = await workspace();
+    expect(() => resolveLayout(text, 'base', context)).toThrow(
+      `option "base": expected a target or a layout, found neither a target ${text} nor a directory`,
+    );
   });
 
   test.each([
