@@ -1,6 +1,6 @@
 import { median, type Sample, type Series } from './measure';
 
-export const goalIds = ['P1', 'P2', 'P6', 'P7'] as const;
+export const goalIds = ['P1', 'P2', 'P6', 'P7', 'P8'] as const;
 
 export type GoalId = (typeof goalIds)[number];
 
@@ -44,6 +44,14 @@ export function compareLayoutCost(few: Series, many: Series): readonly Compariso
   return [compare('time per blob', ratio(many, few, figures.nanosecondsPerBlob), 'P7', 1.3)].filter(isKnown);
 }
 
+/** An index must share what it lists: nothing else than the index itself is written. */
+export function judgeIndex(series: Series): readonly Comparison[] {
+  return [
+    compare('copied MB', medianOf(series, figures.copiedBytes) / 1e6, 'P8', 0),
+    compare('written MB', medianOf(series, figures.writtenBytes) / 1e6, undefined, undefined),
+  ].filter(isKnown);
+}
+
 type Figure = (sample: Sample) => number | undefined;
 
 export const figures = {
@@ -52,6 +60,8 @@ export const figures = {
   peakBytes: (sample) => sample.peakBytes,
   layerBytes: (sample) => sample.layerBytes,
   nanosecondsPerBlob: (sample) => sample.nanosecondsPerBlob,
+  writtenBytes: (sample) => sample.writtenBytes,
+  copiedBytes: (sample) => sample.copiedBytes,
 } satisfies Record<string, Figure>;
 
 /** The values of a figure; empty when the program does not have it. */

@@ -11,11 +11,14 @@ export interface Usage {
   readonly cpuSeconds: number;
   /** Resident memory of the largest process; processes that run side by side are not added up. */
   readonly peakBytes: number;
+  /** What the processes made dirty in the page cache of a disk, in whole pages. */
+  readonly writtenBytes: number;
 }
 
 export interface Sample extends Usage {
   readonly layerBytes?: number;
   readonly nanosecondsPerBlob?: number;
+  readonly copiedBytes?: number;
 }
 
 /** What is measured: a program at a workload. */
@@ -66,14 +69,22 @@ export interface Finished extends Usage {
  */
 export async function runMeasured(command: readonly string[], directory: string): Promise<Finished> {
   const usageFile = join(directory, 'usage');
-  const timed = ['--quiet', '--format', '%U %S %M', '--output', usageFile, ...command];
+  const timed = ['--quiet', '--format', '%U %S %M %O', '--output', usageFile, ...command];
   execFileSync('sync', ['--file-system', directory]); // else a run pays for the writes of the one before
   const started = performance.now();
   const stdout = await run(gnuTime(), timed, directory);
   const wallSeconds = (performance.now() - started) / 1000;
-  const [user = 0, system = 0, peakKibibytes = 0] = (await readFile(usageFile, 'utf8')).split(' ').map(Number);
+  const [user = 0, system = 0, peakKibibytes = 0, sectors = 0] = (await readFile(usageFile, 'utf8'))
+    .split(' ')
+    .map(Number);
   await rm(usageFile);
-  return { wallSeconds, cpuSeconds: user + system, peakBytes: peakKibibytes * 1024, stdout };
+  return {
+    wallSeconds,
+    cpuSeconds: user + system,
+    peakBytes: peakKibibytes * 1024,
+    writtenBytes: sectors * 512,
+    stdout,
+  };
 }
 
 /** Runs a command to its end and returns what it printed; a failure carries the start of its stderr. */

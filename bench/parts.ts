@@ -1,8 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Comparison, compareBuilds, compareLayoutCost, compareMemory } from './goals';
+import { type Comparison, compareBuilds, compareLayoutCost, compareMemory, judgeIndex } from './goals';
 import { type Contender, type OnSample, runMeasured, type Series, takeTurns } from './measure';
-import { ours, type Program } from './peers';
+import { cli, ours, type Program } from './peers';
+import { copiedBytes, prepareSources } from './sources';
 import { type Payload, type PayloadId, preparePayload, removePayload } from './workloads';
 
 export interface Circumstances {
@@ -14,8 +15,8 @@ export interface Circumstances {
 
 /** One line of the table. */
 export interface Result extends Series {
-  readonly part: 'image' | 'memory' | 'createLayout';
-  /** Ours against this peer; in the other parts, this line against the smallest workload. */
+  readonly part: 'image' | 'memory' | 'createLayout' | 'index';
+  /** Ours against this peer; in the parts of several workloads, this line against the smallest. */
   readonly comparisons: readonly Comparison[];
 }
 
@@ -54,15 +55,28 @@ export async function measureLayoutCost({ scratch, rounds, onSample }: Circumsta
   return againstFirst('createLayout', await takeTurns(sizes, rounds, onSample), compareLayoutCost);
 }
 
+/** P8: an index over the images of layouts on the same file system must copy none of their blobs. */
+export async function measureIndex({ scratch, rounds, onSample }: Circumstances): Promise<readonly Result[]> {
+  const { layouts, ...workload } = await prepareSources(scratch);
+  const command = [process.execPath, cli, 'index', 'create', 'layout:latest', ...layouts, '--all'];
+  const run = () =>
+    inRoom(scratch, async (room) => {
+      const { stdout: _, ...usage } = await runMeasured(command, room);
+      return { ...usage, copiedBytes: await copiedBytes(join(room, 'layout'), layouts) };
+    });
+  const program = { id: 'index', name: 'nx-oci index create --all' };
+  const all = await takeTurns([{ program, workload, run }], rounds, onSample);
+  return all.map((series) => ({ ...series, part: 'index', comparisons: judgeIndex(series) }));
+}
+
 function newBuild(program: Program, payload: Payload, scratch: string): Contender {
   const { id, name } = program;
   const { directory: _, ...workload } = payload;
   const run = () =>
     inRoom(scratch, async (room) => {
       await program.prepare?.(payload, room);
-      const { wallSeconds, cpuSeconds, peakBytes } = await runMeasured(program.command(payload, room), room);
-      const layerBytes = await program.layerBytes?.(room);
-      return { wallSeconds, cpuSeconds, peakBytes, layerBytes };
+      const { stdout: _, ...usage } = await runMeasured(program.command(payload, room), room);
+      return { ...usage, layerBytes: await program.layerBytes?.(room) };
     });
   return { program: { id, name }, workload, run };
 }

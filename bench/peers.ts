@@ -18,7 +18,7 @@ export interface Program {
   layerBytes?(room: string): Promise<number>;
 }
 
-const cli = join(__dirname, '..', 'src', 'cli.js');
+export const cli = join(__dirname, '..', 'src', 'cli.js');
 
 export const ours: Program = {
   id: 'nx-oci',

@@ -3,7 +3,14 @@ import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { buildGoals, type GoalId, goalIds } from './goals';
 import type { OnSample } from './measure';
-import { type Circumstances, measureBuilds, measureLayoutCost, measureMemory, type Result } from './parts';
+import {
+  type Circumstances,
+  measureBuilds,
+  measureIndex,
+  measureLayoutCost,
+  measureMemory,
+  type Result,
+} from './parts';
 import { ours, type Program, peers, versionOf } from './peers';
 import { describeMachine, renderReport, writeJson } from './report';
 import type { PayloadId } from './workloads';
@@ -60,6 +67,7 @@ async function measureAll(
     results.push(...(await measureMemory({ ...circumstances, rounds: runs ?? 1 }))); // memory hardly varies
   }
   if (only.includes('P7')) results.push(...(await measureLayoutCost(circumstances)));
+  if (only.includes('P8')) results.push(...(await measureIndex(circumstances)));
   return results;
 }
 

@@ -34,7 +34,7 @@ export interface ArtifactOptions {
  */
 export function newArtifact(files: readonly ArtifactFile[], options: ArtifactOptions): Image {
   const { artifactType, config, annotations, subject } = options;
-  if (artifactType === undefined && config === undefined) {
+  if (artifactType === undefined && (config === undefined || config.mediaType === mediaTypes.empty)) {
     throw new InvalidOptionError(
       'artifact: expected an artifactType, or a config whose media type says it, found neither',
     );

@@ -1,9 +1,10 @@
+import type { Digest } from './digest';
 import { UnexpectedMediaTypeError } from './errors';
 import { indexOver } from './image-index';
-import { type Image, type Index, newRef, type Ref } from './ref';
+import { artifactTypeOf, asImage, type Image, type Index, newRef, type Ref, walkRefs } from './ref';
 import type { Descriptor } from './spec/documents';
 import { encodeJson } from './spec/json';
-import { isImageConfigType, layerCompression, mediaTypes } from './spec/media-types';
+import { layerCompression, mediaTypes } from './spec/media-types';
 
 /** Whose media types a manifest speaks: the OCI's, or Docker's (schema 2). */
 export type ManifestFormat = 'oci' | 'docker';
@@ -13,19 +14,23 @@ export type ManifestFormat = 'oci' | 'docker';
  * manifests around them are new, and so are their digests. What is in the format already comes back as it is.
  *
  * @throws {UnexpectedMediaTypeError} for what Docker's format has no words for: an artifact, a zstd layer.
+ * @throws as {@link walkRefs} does.
  * @see https://distribution.github.io/distribution/spec/manifest-v2-2/
  */
-export async function convertRef(ref: Ref, format: ManifestFormat): Promise<Ref> {
-  return ref.kind === 'image' ? convertImage(ref, format) : convertIndex(ref, format);
+export async function convertRef(root: Ref, format: ManifestFormat): Promise<Ref> {
+  const converted = new Map<Digest, Ref>();
+  await walkRefs(root, (ref) => {
+    const result = ref.kind === 'image' ? convertImage(ref, format) : convertIndex(ref, format, converted);
+    converted.set(ref.digest, result);
+  });
+  return converted.get(root.digest) as Ref;
 }
 
 function convertImage(image: Image, format: ManifestFormat): Image {
   const mediaType = format === 'docker' ? mediaTypes.dockerManifest : mediaTypes.imageManifest;
   if (image.mediaType === mediaType) return image;
-  const { schemaVersion, mediaType: _, config, layers, annotations, subject, artifactType, ...rest } = image.manifest;
-  if (!isImageConfigType(config.mediaType)) {
-    throw new UnexpectedMediaTypeError(`manifest ${image.digest}: config`, mediaTypes.imageConfig, config.mediaType);
-  }
+  rejectArtifact(image);
+  const { schemaVersion, mediaType: _, config, layers, annotations, subject, ...rest } = image.manifest;
   const rawManifest = encodeJson({
     schemaVersion,
     mediaType,
@@ -34,39 +39,52 @@ function convertImage(image: Image, format: ManifestFormat): Image {
     // Docker's format knows neither; OCI's has both where they were.
     ...(format === 'oci' && { ...rest, ...(subject && { subject }), ...(annotations && { annotations }) }),
   });
-  return newRef(rawManifest, mediaType, undefined, image.blobs) as Image;
+  return asImage(newRef(rawManifest, mediaType, undefined, image.blobs));
 }
 
-async function convertIndex(index: Index, format: ManifestFormat): Promise<Index> {
+/** @param converted has what the index lists. */
+function convertIndex(index: Index, format: ManifestFormat, converted: ReadonlyMap<Digest, Ref>): Index {
   const mediaType = format === 'docker' ? mediaTypes.dockerManifestList : mediaTypes.imageIndex;
-  if (index.mediaType === mediaType) return index;
-  const children: { ref: Ref; descriptor: Descriptor }[] = [];
-  for (const child of index.children()) {
-    const ref = await convertRef(await index.ref(child), format);
-    const { annotations, artifactType, data, ...descriptor } = child;
-    children.push({
-      ref,
-      descriptor: {
-        ...descriptor,
-        ...(format === 'oci' && annotations && { annotations }),
-        mediaType: ref.mediaType,
-        digest: ref.digest,
-        size: ref.rawManifest.length,
-      },
-    });
-  }
-  const { annotations, subject } = index.manifest;
+  const manifests = index.manifest.manifests.map((child) => convertChild(child, converted.get(child.digest), format));
+  const isSame = manifests.every(({ digest }, position) => digest === index.manifest.manifests[position]?.digest);
+  if (index.mediaType === mediaType && isSame) return index;
+  if (format === 'docker') rejectArtifact(index);
+  const { annotations, subject, artifactType } = index.manifest;
   const rawManifest = encodeJson({
     schemaVersion: 2,
     mediaType,
-    manifests: children.map(({ descriptor }) => descriptor),
+    ...(artifactType !== undefined && { artifactType }),
+    manifests,
     ...(format === 'oci' && { ...(subject && { subject }), ...(annotations && { annotations }) }),
   });
   return indexOver(
     rawManifest,
     mediaType,
-    children.map(({ ref }) => ref),
+    index.children().flatMap(({ digest }) => converted.get(digest) ?? []),
+    index.blobs,
   );
+}
+
+/** What an index lists of other media types than manifests is content that only the OCI's knows. */
+function convertChild(child: Descriptor, ref: Ref | undefined, format: ManifestFormat): Descriptor {
+  if (ref === undefined) {
+    if (format === 'oci') return child;
+    throw new UnexpectedMediaTypeError(`manifest ${child.digest}`, mediaTypes.dockerManifest, child.mediaType);
+  }
+  if (ref.digest === child.digest) return child;
+  const { annotations, artifactType, data, ...descriptor } = child;
+  return {
+    ...descriptor,
+    ...(format === 'oci' && annotations && { annotations }),
+    mediaType: ref.mediaType,
+    digest: ref.digest,
+    size: ref.rawManifest.length,
+  };
+}
+
+function rejectArtifact(ref: Ref): void {
+  const kind = artifactTypeOf(ref);
+  if (kind !== undefined) throw new UnexpectedMediaTypeError(`manifest ${ref.digest}`, mediaTypes.imageConfig, kind);
 }
 
 /** A layer's media type in the other family; what belongs to neither stays as it is. */

@@ -1,8 +1,19 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll } from '@jest/globals';
+import { afterAll, expect } from '@jest/globals';
 import {
   appendLayer,
   type ByteRange,
@@ -17,12 +28,14 @@ import {
   MissingBlobError,
   type OciError,
   parsePlatform,
+  type Ref,
   sealImage,
   tarOf,
   writeLayer,
   writeTree,
 } from '../src';
 import type { BlobSink, Blobs } from '../src/blob';
+import { refNameAnnotation } from '../src/spec/documents';
 
 export const repository = join(__dirname, '..');
 
@@ -188,4 +201,61 @@ export async function failureOf<E extends OciError>(
     throw error;
   }
   throw new Error(`expected a ${type.name}, found success`);
+}
+
+/** Runs commands side by side, because the time of each is that of starting Node; gives them in their order. */
+export async function runAll(commands: readonly (() => Promise<Finished>)[]): Promise<Finished[]> {
+  const finished: Finished[] = [];
+  const queue = commands.entries();
+  const lane = async () => {
+    for (const [position, command] of queue) finished[position] = await command();
+  };
+  await Promise.all([lane(), lane(), lane()]);
+  return finished;
+}
+
+/** A command that failed, and said why without a stack trace. */
+export function expectFailure({ code, stdout, stderr }: Finished, message: string): void {
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toContain(message);
+  expect(stderr).not.toMatch(/^ {4}at /m);
+}
+
+/** A command that had nothing to complain of. */
+export function expectSuccess({ code, stderr }: Finished): void {
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+}
+
+/** A layout whose index.json lists images or indexes by these tags. */
+export async function taggedLayout(refs: Readonly<Record<string, Ref>>): Promise<string> {
+  const entries = Object.entries(refs).map(([tag, ref]) => ({ ref, annotations: { [refNameAnnotation]: tag } }));
+  return writtenLayout(entries);
+}
+
+/** The layout as an uncompressed tar file, such as skopeo's `oci-archive:`. */
+export async function archiveOf(layout: string): Promise<string> {
+  const file = join(temporaryDirectory(), 'archive.tar');
+  const { code, stderr } = await run('tar', ['-cf', file, '-C', layout, 'oci-layout', 'index.json', 'blobs']);
+  if (code !== 0) throw new Error(`tar: ${stderr}`);
+  return file;
+}
+
+/** A new directory on another device, which goes away with the test file; none where there is no other one. */
+export function directoryOnOtherDevice(): string | undefined {
+  const device = '/dev/shm';
+  if (!existsSync(device) || statSync(device).dev === statSync(tmpdir()).dev) return undefined;
+  const path = mkdtempSync(join(device, 'nx-oci-test-'));
+  temporary.push(path);
+  return path;
+}
+
+/** Whether temporary files can share their bytes without being one file. */
+export function canReflink(): boolean {
+  const directory = writeFiles(temporaryDirectory(), { from: 'bytes' });
+  try {
+    copyFileSync(join(directory, 'from'), join(directory, 'to'), constants.COPYFILE_FICLONE_FORCE);
+    return true;
+  } catch {
+    return false;
+  }
 }

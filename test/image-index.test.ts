@@ -20,6 +20,7 @@ import {
   maxDepth,
   mediaTypes,
   NoMatchingPlatformError,
+  NotAnIndexError,
   newIndex,
   newRef,
   parsePlatform,
@@ -31,6 +32,14 @@ import {
   walkRefs,
   writeTree,
 } from '../src';
+import {
+  addToIndex,
+  annotateInIndex,
+  asIndex,
+  describeIndex,
+  indexOver as indexWithBytes,
+  removeFromIndex,
+} from '../src/image-index';
 import { countingBlobs, failureOf, sampleImage, temporaryDirectory, writtenLayout } from './fixtures';
 
 const { imageIndex } = mediaTypes;
@@ -256,4 +265,117 @@ test('an index of a layout is the index that was written', async () => {
   expect(read.digest).toBe(index.digest);
   const [, second] = read.children();
   expect(await platformOf(asImage(await read.ref(second as Descriptor)))).toEqual(arm64);
+});
+
+describe('an index that is changed', () => {
+  const one = imageFor('linux/amd64', 'one');
+  const other = imageFor('linux/arm64', 'other');
+  const base = newIndex([{ ref: one, platform: amd64 }], { annotations: { kept: 'yes', changed: 'old' } });
+  const lists = (index: Index) =>
+    index.manifest.manifests.map(({ digest, platform, annotations }) => ({
+      digest,
+      ...(platform && { platform: formatPlatform(platform) }),
+      ...(annotations && { annotations }),
+    }));
+
+  test('is a new value: the old one stays', () => {
+    const before = Buffer.from(base.rawManifest);
+    addToIndex(base, [{ ref: other, platform: arm64 }]);
+    removeFromIndex(base, () => true);
+    describeIndex(base, { annotations: { changed: 'new' } });
+    annotateInIndex(
+      base,
+      () => true,
+      (descriptor) => ({ ...descriptor, platform: arm64 }),
+    );
+    expect(Buffer.from(base.rawManifest).equals(before)).toBe(true);
+    expect(lists(base)).toEqual([{ digest: one.digest, platform: 'linux/amd64' }]);
+  });
+
+  test('L6: gets more, and keeps what it says of itself', async () => {
+    const grown = addToIndex(base, [{ ref: other, platform: arm64, annotations: { a: 'b' } }]);
+    expect(lists(grown)).toEqual([
+      { digest: one.digest, platform: 'linux/amd64' },
+      { digest: other.digest, platform: 'linux/arm64', annotations: { a: 'b' } },
+    ]);
+    expect(grown.manifest.annotations).toEqual(base.manifest.annotations);
+    expect((await readAll(grown)).sort()).toEqual([one, other].map(({ manifest }) => manifest.config.digest).sort());
+  });
+
+  test('lists the same manifest for the same platform once, with the later words, in the old place', () => {
+    const twice = addToIndex(base, [{ ref: other }, { ref: one, platform: amd64, annotations: { said: 'again' } }]);
+    expect(lists(twice)).toEqual([
+      { digest: one.digest, platform: 'linux/amd64', annotations: { said: 'again' } },
+      { digest: other.digest },
+    ]);
+  });
+
+  test('lists one manifest for several platforms as often', () => {
+    expect(lists(addToIndex(base, [{ ref: one, platform: arm64 }]))).toEqual([
+      { digest: one.digest, platform: 'linux/amd64' },
+      { digest: one.digest, platform: 'linux/arm64' },
+    ]);
+  });
+
+  test('L10: gets less, and leads to less', async () => {
+    const grown = addToIndex(base, [{ ref: other, platform: arm64 }]);
+    const left = removeFromIndex(grown, ({ digest }) => digest === one.digest);
+    expect(lists(left)).toEqual([{ digest: other.digest, platform: 'linux/arm64' }]);
+    expect(await readAll(left)).toEqual([other.manifest.config.digest]);
+    expect(lists(removeFromIndex(left, () => true))).toEqual([]);
+  });
+
+  test('L8: says other things of what matches, and of nothing else', () => {
+    const grown = addToIndex(base, [{ ref: other, platform: arm64 }]);
+    const annotated = annotateInIndex(
+      grown,
+      ({ platform }) => platform?.architecture === 'arm64',
+      (descriptor) => ({ ...descriptor, annotations: { note: 'fast' } }),
+    );
+    expect(lists(annotated)).toEqual([
+      { digest: one.digest, platform: 'linux/amd64' },
+      { digest: other.digest, platform: 'linux/arm64', annotations: { note: 'fast' } },
+    ]);
+  });
+
+  test('L9: says other things of itself', () => {
+    const subject = descriptorOf(other);
+    const described = describeIndex(base, {
+      annotations: { changed: 'new', added: 'yes' },
+      subject,
+      artifactType: 'a/b',
+    });
+    expect(described.manifest).toEqual({
+      ...base.manifest,
+      artifactType: 'a/b',
+      subject,
+      annotations: { kept: 'yes', changed: 'new', added: 'yes' },
+    });
+    expect(describeIndex(described, {}).digest).toBe(described.digest);
+  });
+
+  test('L13: stays what it is: a Docker manifest list, with fields that nobody knows', () => {
+    const list = encodeJson({
+      schemaVersion: 2,
+      mediaType: mediaTypes.dockerManifestList,
+      manifests: [],
+      'x-unknown': { kept: true },
+    });
+    const grown = addToIndex(indexWithBytes(list, mediaTypes.dockerManifestList, []), [{ ref: one }]);
+    expect(grown.mediaType).toBe(mediaTypes.dockerManifestList);
+    expect(grown.manifest).toEqual({
+      schemaVersion: 2,
+      mediaType: mediaTypes.dockerManifestList,
+      manifests: [descriptorOf(one)],
+      'x-unknown': { kept: true },
+    });
+  });
+
+  test('L2: must be an index', async () => {
+    expect(asIndex(base)).toBe(base);
+    const error = await failureOf(NotAnIndexError, () => asIndex(one));
+    expect(error.message).toBe(
+      `manifest ${one.digest}: expected media type ${imageIndex} or ${mediaTypes.dockerManifestList}, found ${mediaTypes.imageManifest}`,
+    );
+  });
 });

@@ -113,15 +113,18 @@ async function writeFilesOf(source: FilesOptions, root: string, sink: BlobSink):
 
 /** Two files of one name would be one when the artifact is unpacked. */
 function rejectSameTitles(files: readonly ArtifactFile[]): void {
-  const titles = files.flatMap(({ descriptor }) => descriptor.annotations?.[titleAnnotation] ?? []);
-  const twice = titles.find((title, position) => titles.indexOf(title) !== position);
-  if (twice === undefined) return;
-  throw new LayerSourceError(
-    `${twice}: expected one file of this name in the artifact, found two; take them from a common directory`,
-    {
-      found: twice,
-    },
-  );
+  const titles = new Set<string>();
+  for (const { descriptor } of files) {
+    const title = descriptor.annotations?.[titleAnnotation];
+    if (title === undefined) continue;
+    if (titles.has(title)) {
+      throw new LayerSourceError(
+        `${title}: expected one file of this name in the artifact, found two; take them from a common directory`,
+        { found: title },
+      );
+    }
+    titles.add(title);
+  }
 }
 
 function streamed(content: Uint8Array | Bytes): Bytes {

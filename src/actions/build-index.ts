@@ -1,11 +1,12 @@
 import type { Digest } from '../digest';
-import { findPlatform, type IndexEntry, type Instance, instancesOf, newIndex } from '../image-index';
+import { addToIndex, findPlatform, type IndexEntry, type Instance, instancesOf, newIndex } from '../image-index';
 import { createLayout } from '../layout/create';
 import { withoutTag } from '../layout/find';
 import type { LayoutReference } from '../layout/reference';
 import { readSource } from '../layout/source';
 import { writeTree } from '../layout/write';
-import { formatPlatform, parsePlatform, platformDistance } from '../spec/platform';
+import type { Descriptor, Platform } from '../spec/documents';
+import { formatPlatform, normalizePlatform, parsePlatform } from '../spec/platform';
 import { treeFile } from '../tree';
 import type { IndexOptions } from './index-options';
 import { checkTag } from './tag';
@@ -39,11 +40,11 @@ export async function buildIndex({ options, sources, output }: BuildIndex): Prom
   const candidates: Candidate[] = [];
   for (const source of sources) candidates.push(...(await candidatesOf(source, nested)));
   const chosen = platforms === undefined ? candidates : forPlatforms(candidates, platforms, options.images.join(', '));
-  const entries = [...new Map(chosen.map(({ entry }) => [entry.ref.digest, entry])).values()];
-  const index = newIndex(entries, annotations && { annotations });
+  const entries = chosen.map(({ entry }) => entry);
+  const index = addToIndex(newIndex([], annotations && { annotations }), entries);
   const tree = await createLayout(index, { tag });
   await writeTree(new Map([...tree, treeFile('digest', Buffer.from(index.digest))]), output);
-  return { digest: index.digest, path: output, tag, manifests: entries.map(summaryOf) };
+  return { digest: index.digest, path: output, tag, manifests: index.manifest.manifests.map(summaryOf) };
 }
 
 /** What may be listed, with the images that it stands for: itself, or those of an index that is kept. */
@@ -72,16 +73,20 @@ function entryOf({ image, platform, descriptor }: Instance): IndexEntry {
   return { ref: image, ...(platform && { platform }), ...(annotations && { annotations }) };
 }
 
-/** Those for each wanted platform, in the order of what is wanted, then of the sources. */
+/** Those for each wanted platform, in the order of what is wanted, then of the sources; of Windows every version. */
 function forPlatforms(candidates: readonly Candidate[], platforms: readonly string[], name: string): Candidate[] {
   const all = candidates.flatMap(({ instances }) => instances);
   return platforms.map(parsePlatform).flatMap((wanted) => {
     const best = findPlatform(all, wanted, name).platform;
-    const isBest = ({ platform }: Instance) => best && platform && platformDistance(best, platform) === 0;
+    const isBest = ({ platform }: Instance) => best && platform && isSameKind(best, platform);
     return candidates.filter(({ instances }) => instances.some(isBest));
   });
 }
 
-function summaryOf({ ref: { digest, mediaType }, platform }: IndexEntry): BuiltIndex['manifests'][number] {
+function isSameKind(one: Platform, other: Platform): boolean {
+  return formatPlatform(normalizePlatform(one)) === formatPlatform(normalizePlatform(other));
+}
+
+function summaryOf({ digest, mediaType, platform }: Descriptor): BuiltIndex['manifests'][number] {
   return { ...(platform && { platform: formatPlatform(platform) }), digest, mediaType };
 }

@@ -1,5 +1,5 @@
 import { convertRef, type ManifestFormat } from '../convert';
-import { AmbiguousManifestError, InvalidLayoutError } from '../errors';
+import { AmbiguousManifestError, InvalidLayoutError, InvalidOptionError } from '../errors';
 import { findPlatform, type Instance, instancesOf } from '../image-index';
 import { layoutTree } from '../layout/create';
 import { ensureLayout } from '../layout/directory';
@@ -11,6 +11,7 @@ import { readSource, type SourcedRef } from '../layout/source';
 import { writeTree } from '../layout/write';
 import { descriptorOf } from '../ref';
 import { type Descriptor, type Platform, refNameAnnotation } from '../spec/documents';
+import { checkTag } from './tag';
 
 /** How manifests are copied. */
 export interface CopyOptions {
@@ -33,6 +34,13 @@ export async function copyManifests(
   to: LayoutReference,
   { platform, format }: CopyOptions = {},
 ): Promise<Descriptor[]> {
+  if (to.digest !== undefined) {
+    throw new InvalidOptionError(
+      `${to.path}: expected a layout or a tag in it (${to.path}:<tag>) to copy to, found the digest ${to.digest}`,
+      { found: to.digest },
+    );
+  }
+  if (to.tag !== undefined) checkTag(to.tag);
   const found = await readSource(from);
   const sources = platform === undefined ? found : [await instanceFor(found, platform, from.path)];
   if (to.tag !== undefined && sources.length !== 1) {
@@ -42,13 +50,16 @@ export async function copyManifests(
       { expected: '1', found: String(sources.length) },
     );
   }
+  const converted: SourcedRef[] = [];
+  for (const { ref, descriptor } of sources) {
+    converted.push({ descriptor, ref: format === undefined ? ref : await convertRef(ref, format) });
+  }
   const destination = await ensureLayout(to.path);
   const copied: Descriptor[] = [];
-  for (const { ref, descriptor } of sources) {
-    const converted = format === undefined ? ref : await convertRef(ref, format);
+  for (const { ref, descriptor } of converted) {
     const { annotations, platform: listedPlatform } = withoutTag(descriptor);
     const tag = to.tag ?? tagOf(descriptor);
-    copied.push(await destination.insert(converted, { tag, annotations: annotations ?? {}, platform: listedPlatform }));
+    copied.push(await destination.insert(ref, { tag, annotations: annotations ?? {}, platform: listedPlatform }));
   }
   return copied;
 }

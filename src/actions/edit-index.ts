@@ -1,4 +1,4 @@
-import { type Digest, isDigest } from '../digest';
+import { asDigest } from '../digest';
 import { AmbiguousManifestError, InvalidOptionError, NoMatchingPlatformError } from '../errors';
 import {
   addToIndex,
@@ -54,6 +54,8 @@ export async function createIndex(
   if (tag === undefined)
     throw new InvalidOptionError(`${path}: expected a tag for the index (${path}:<tag>), found none`);
   checkTag(tag);
+  const entries: IndexEntry[] = [];
+  for (const source of sources) entries.push(...(await entriesOf(source, choice)));
   const layout = await ensureLayout(path);
   const index = await layout.index();
   if (index.manifest.manifests.some((descriptor) => tagOf(descriptor) === tag)) {
@@ -64,8 +66,6 @@ export async function createIndex(
       },
     );
   }
-  const entries: IndexEntry[] = [];
-  for (const source of sources) entries.push(...(await entriesOf(source, choice)));
   return layout.insert(addToIndex(newIndex([], change), entries), { tag });
 }
 
@@ -108,10 +108,10 @@ export async function annotateInstance(
 ): Promise<Descriptor> {
   const layout = await openLayout(list.path);
   return layout.edit(await nameIn(layout, list), (index) => {
-    const digest = instanceDigest(index, instance, list.path);
+    const named = namedIn(index, instance, list.path);
     return annotateInIndex(
       index,
-      (descriptor) => descriptor.digest === digest,
+      (descriptor) => named.has(descriptor),
       (descriptor) => describedBy(descriptor, words),
     );
   });
@@ -134,8 +134,8 @@ export async function annotateIndex(
 export async function removeInstance(list: LayoutReference, instance: string): Promise<Descriptor> {
   const layout = await openLayout(list.path);
   return layout.edit(await nameIn(layout, list), (index) => {
-    const digest = instanceDigest(index, instance, list.path);
-    return removeFromIndex(index, (descriptor) => descriptor.digest === digest);
+    const named = namedIn(index, instance, list.path);
+    return removeFromIndex(index, (descriptor) => named.has(descriptor));
   });
 }
 
@@ -198,20 +198,28 @@ function platformBy(platform: Platform | undefined, words: InstanceWords): Platf
   );
 }
 
-/** @throws {NoMatchingPlatformError} that lists what is there. */
-function instanceDigest(index: Index, instance: string, path: string): Digest {
+/**
+ * What an index lists by a digest, which may be for several platforms, or the one manifest for a platform.
+ *
+ * @throws {NoMatchingPlatformError} that lists what is there.
+ */
+function namedIn(index: Index, name: string, path: string): ReadonlySet<Descriptor> {
   const { manifests } = index.manifest;
-  const wanted = isDigest(instance) ? undefined : parsePlatform(instance);
-  const found = manifests.filter(({ digest, platform }) =>
-    wanted ? platform && platformDistance(wanted, platform) === 0 : digest === instance,
+  // Digests have a colon, platforms never.
+  const digest = name.includes(':') ? asDigest(name) : undefined;
+  const wanted = digest === undefined ? parsePlatform(name) : undefined;
+  const found = manifests.filter((descriptor) =>
+    wanted ? descriptor.platform && platformDistance(wanted, descriptor.platform) === 0 : descriptor.digest === digest,
   );
-  const [only, ...more] = found;
-  if (only && more.length === 0) return only.digest;
-  const there = manifests.map(({ digest, platform }) =>
-    platform ? `${formatPlatform(platform)} (${digest})` : digest,
-  );
+  if (found.length === 1 || (digest !== undefined && found.length > 0)) return new Set(found);
+  const there = manifests.slice(0, 10).map((descriptor) => {
+    const { platform } = descriptor;
+    return platform ? `${formatPlatform(platform)} (${descriptor.digest})` : descriptor.digest;
+  });
+  const more = manifests.length > there.length ? ` and ${manifests.length - there.length} more` : '';
+  const choose = found.length > 1 ? '; name it by its digest' : '';
   throw new NoMatchingPlatformError(
-    `${path}: expected one manifest ${instance} in the index, found ${found.length} among ${there.slice(0, 10).join(', ') || 'none'}`,
-    { expected: instance, found: String(found.length) },
+    `${path}: expected one manifest ${name} in the index, found ${found.length} among ${there.join(', ') || 'none'}${more}${choose}`,
+    { expected: name, found: String(found.length) },
   );
 }

@@ -6,7 +6,7 @@ export const indexOptionsSchema = z.strictObject({
     .array(z.string())
     .min(1, 'at least one image')
     .describe(
-      'What the index lists: targets that build images or indexes ("api:image"), OCI layouts ("path") or tags in them ("path:tag"), or archives. What is listed twice is taken once.',
+      'What the index lists: targets that build images or indexes ("api:image"), OCI layouts ("path") or manifests in them ("path:tag", "path@digest"), or archives. What is listed twice is taken once.',
     ),
   platforms: z
     .array(z.string())

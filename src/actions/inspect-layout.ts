@@ -1,11 +1,10 @@
 import { AmbiguousManifestError } from '../errors';
 import { asIndex, platformOf } from '../image-index';
-import { listNames, tagOf } from '../layout/find';
-import { readLayoutIndex } from '../layout/read';
+import { listNames, tagOf, withoutTag } from '../layout/find';
 import type { LayoutReference } from '../layout/reference';
 import { readSource } from '../layout/source';
 import { artifactTypeOf, type Ref, readConfig, walkRefs } from '../ref';
-import type { Descriptor, ImageIndex } from '../spec/documents';
+import type { Descriptor, ImageIndex, Platform } from '../spec/documents';
 import { isImageConfigType } from '../spec/media-types';
 import { formatPlatform } from '../spec/platform';
 
@@ -21,7 +20,12 @@ export interface InspectedBlob {
 export interface InspectedManifest extends InspectedBlob {
   readonly tag?: string;
   readonly platform?: string;
+  readonly 'os.version'?: string;
+  readonly 'os.features'?: readonly string[];
   readonly artifactType?: string;
+  /** The digest of the manifest that this one speaks of. */
+  readonly subject?: string;
+  /** Its own, and over them what the index that lists it says of it. */
   readonly annotations?: Readonly<Record<string, string>>;
   /** Of an index. */
   readonly manifests?: readonly InspectedManifest[];
@@ -34,22 +38,20 @@ export interface InspectedManifest extends InspectedBlob {
 export interface InspectedLayer extends InspectedBlob {
   /** What made the layer, as the history of the config says. */
   readonly createdBy?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** What index.json lists. */
+/** What index.json lists, or what of it was asked for. */
 export interface InspectedLayout {
   readonly path: string;
   readonly manifests: readonly InspectedManifest[];
 }
 
-/** Reads everything of a layout but its layers; throws what reading it throws. */
-export async function inspectLayout(path: string): Promise<InspectedLayout> {
-  const index = await readLayoutIndex(path);
-  // Bounds the depth, and meets every unreadable manifest before anything is said.
-  await walkRefs(index, () => undefined);
+/** Reads everything of a layout, or of one manifest in it, but the layers; throws what reading it throws. */
+export async function inspectLayout(reference: LayoutReference): Promise<InspectedLayout> {
   const manifests = [];
-  for (const descriptor of index.children()) manifests.push(await inspect(await index.ref(descriptor), descriptor));
-  return { path, manifests };
+  for (const { ref, descriptor } of await readSource(reference)) manifests.push(await inspectRoot(ref, descriptor));
+  return { path: reference.path, manifests };
 }
 
 /** Everything of one index: its own document, and what it lists. */
@@ -75,22 +77,29 @@ export async function inspectIndex(reference: LayoutReference): Promise<Inspecte
     );
   }
   const index = asIndex(only.ref);
-  await walkRefs(index, () => undefined);
-  const instances = [];
-  for (const child of index.children()) instances.push(await inspect(await index.ref(child), child));
+  const { manifests: instances = [] } = await inspectRoot(index, only.descriptor);
   return { mediaType: index.mediaType, digest: index.digest, manifest: index.manifest, instances };
+}
+
+async function inspectRoot(ref: Ref, descriptor: Descriptor): Promise<InspectedManifest> {
+  // Bounds the depth, and meets every unreadable manifest before anything is said.
+  await walkRefs(ref, () => undefined);
+  return inspect(ref, descriptor);
 }
 
 async function inspect(ref: Ref, descriptor: Descriptor): Promise<InspectedManifest> {
   const tag = tagOf(descriptor);
   const platform = descriptor.platform ?? (await platformOf(ref));
   const artifactType = artifactTypeOf(ref);
+  const { subject } = ref.manifest;
+  const annotations = { ...ref.manifest.annotations, ...withoutTag(descriptor).annotations };
   const node = {
     ...blobOf({ mediaType: ref.mediaType, digest: ref.digest, size: ref.rawManifest.length }),
     ...(tag !== undefined && { tag }),
-    ...(platform && { platform: formatPlatform(platform) }),
+    ...(platform && platformWords(platform)),
     ...(artifactType !== undefined && { artifactType }),
-    ...(ref.manifest.annotations && { annotations: ref.manifest.annotations }),
+    ...(subject && { subject: subject.digest }),
+    ...(Object.keys(annotations).length > 0 && { annotations }),
   };
   if (ref.kind === 'index') {
     const manifests = [];
@@ -100,9 +109,19 @@ async function inspect(ref: Ref, descriptor: Descriptor): Promise<InspectedManif
   const makers = await layerMakers(ref);
   const layers = ref.manifest.layers.map((layer, position) => {
     const createdBy = makers[position];
-    return { ...blobOf(layer), ...(createdBy !== undefined && { createdBy }) };
+    const { annotations } = layer;
+    return { ...blobOf(layer), ...(createdBy !== undefined && { createdBy }), ...(annotations && { annotations }) };
   });
   return { ...node, config: blobOf(ref.manifest.config), layers };
+}
+
+function platformWords(platform: Platform): Pick<InspectedManifest, 'platform' | 'os.version' | 'os.features'> {
+  const { 'os.version': version, 'os.features': features } = platform;
+  return {
+    platform: formatPlatform(platform),
+    ...(version !== undefined && { 'os.version': version }),
+    ...(features !== undefined && { 'os.features': features }),
+  };
 }
 
 /** The history entries that made a layer, in the order of the layers. */

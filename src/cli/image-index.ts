@@ -1,4 +1,4 @@
-import type { Command, OptionValues } from 'commander';
+import { type Command, Option, type OptionValues } from 'commander';
 import type { ArtifactOptions } from '../actions/artifact-options';
 import {
   addArtifactToIndex,
@@ -24,7 +24,8 @@ export function addIndexCommands(nxOci: Command): void {
     .command('index')
     .description(
       'Makes and edits image indexes in a layout. Each edit moves the tag to the new index; gc removes the old one.',
-    );
+    )
+    .addHelpText('after', '\nExample:\n  $ nx-oci index create out:latest dist/examples/os/image');
   const indexArgument = ['<index>', 'the index: layout:tag, or the layout alone if it holds nothing else'] as const;
 
   withChoice(index.command('create'))
@@ -34,7 +35,7 @@ export function addIndexCommands(nxOci: Command): void {
     .option('--annotation <key=value>', 'annotation of the index; may be given again', keyValue)
     .option('--artifact-type <type>', 'artifact type of the index')
     .option('--json', 'print the descriptor as JSON')
-    .addHelpText('after', '\nExample:\n  $ nx-oci index create out:latest dist/examples/os/image --all')
+    .addHelpText('after', '\nExample:\n  $ nx-oci index create out:latest dist/examples/os/image')
     .action(async (name: string, images: string[], flags) => {
       const { annotation: annotations, artifactType } = flags;
       const change = { ...(annotations && { annotations }), ...(artifactType !== undefined && { artifactType }) };
@@ -47,7 +48,7 @@ export function addIndexCommands(nxOci: Command): void {
     .argument(...indexArgument)
     .argument('<image>', 'layout or archive: path, path:tag or path@digest')
     .option('--json', 'print the new descriptor of the index as JSON')
-    .addHelpText('after', '\nExample:\n  $ nx-oci index add out:latest dist/examples/os/image --all')
+    .addHelpText('after', '\nExample:\n  $ nx-oci index add out:latest dist/examples/os/index --all')
     .action(async (name: string, image: string, flags) =>
       printDescriptor(
         flags,
@@ -92,6 +93,7 @@ export function addIndexCommands(nxOci: Command): void {
           'index annotate: expected a manifest of the index or --index, found both or neither',
         );
       }
+      rejectMisplacedWords(flags);
       const subject = flags.subject === undefined ? undefined : reference(flags.subject);
       const annotated =
         manifest === undefined
@@ -125,7 +127,7 @@ export function addIndexCommands(nxOci: Command): void {
 
 function withChoice(command: Command): Command {
   return command
-    .option('--all', 'of an index, take every image')
+    .addOption(new Option('--all', 'of an index, take every image').conflicts('platform'))
     .option('--platform <platform>', "of an index, take the image for this platform; this machine's by default");
 }
 
@@ -147,6 +149,17 @@ function withWords(command: Command): Command {
 function wordsOf(flags: OptionValues): InstanceWords {
   const { os, arch, variant, osVersion, osFeatures, features, annotation } = flags;
   return { os, architecture: arch, variant, osVersion, osFeatures, features, annotations: annotation };
+}
+
+/** An index has no platform, and nothing in it has its subject. */
+function rejectMisplacedWords({ index, subject, annotation: _, json: __, ...platform }: OptionValues): void {
+  const misplaced = index ? Object.keys(platform)[0] : subject && 'subject';
+  if (misplaced === undefined) return;
+  const option = `--${misplaced.replace(/[A-Z]/g, (letter: string) => `-${letter.toLowerCase()}`)}`;
+  throw new InvalidOptionError(
+    `index annotate: expected ${option} ${index ? 'for a manifest of the index' : 'with --index'}, found it ${index ? 'with' : 'without'} --index`,
+    { found: option },
+  );
 }
 
 function artifactOptions(files: readonly string[], flags: OptionValues): ArtifactOptions {

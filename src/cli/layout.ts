@@ -5,9 +5,17 @@ import { inspectLayout } from '../actions/inspect-layout';
 import { checkTag } from '../actions/tag';
 import { isDigest } from '../digest';
 import { openLayout } from '../layout/directory';
+import { readSourceIndex } from '../layout/source';
 import { verifyLayout } from '../layout/verify';
 import { parsePlatform } from '../spec/platform';
-import { collectReport, descriptorLine, inspectReport, listReport, verifyReport } from '../terminal/reports';
+import {
+  cloneReport,
+  collectReport,
+  descriptorLine,
+  inspectReport,
+  listReport,
+  verifyReport,
+} from '../terminal/reports';
 import { reference } from './arguments';
 import { print } from './print';
 
@@ -36,22 +44,22 @@ export function addLayoutCommands(nxOci: Command): void {
   nxOci
     .command('inspect')
     .description('Prints the tree of indexes, manifests, configs and layers with sizes and platforms.')
-    .argument(...layoutArgument)
+    .argument('<layout>', 'layout or archive: path or, for one manifest, path:tag or path@digest')
     .option('--json', 'print the tree as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci inspect dist/examples/os/image')
     .action(async (layout: string, { json }: Json) => {
-      const inspected = await inspectLayout(resolve(layout));
+      const inspected = await inspectLayout(reference(layout));
       print(json, inspected, () => inspectReport({ ...inspected, path: layout }));
     });
 
   nxOci
     .command('ls')
     .description('Lists what index.json lists: tags, platforms, digests.')
-    .argument(...layoutArgument)
+    .argument('<layout>', 'layout or archive')
     .option('--json', 'print the descriptors as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci ls dist/examples/os/index')
     .action(async (layout: string, { json }: Json) => {
-      const { manifests } = (await (await openLayout(layout)).index()).manifest;
+      const { manifests } = (await readSourceIndex(resolve(layout))).manifest;
       print(json, manifests, () => listReport(manifests));
     });
 
@@ -117,7 +125,7 @@ export function addLayoutCommands(nxOci: Command): void {
     .addHelpText('after', '\nExample:\n  $ nx-oci clone dist/examples/os/index copy')
     .action(async (from: string, to: string, { json }: Json) => {
       const cloned = await cloneLayout(resolve(from), resolve(to));
-      print(json, cloned, () => `${to}: ${cloned.blobs} blobs`);
+      print(json, cloned, () => cloneReport(cloned, to));
     });
 
   nxOci

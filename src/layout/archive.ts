@@ -1,11 +1,12 @@
 import { createReadStream } from 'node:fs';
+import { realpath } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { extract } from 'tar-stream';
 import { z } from 'zod';
 import { type Blob, type Blobs, bytesOf, fileBlob } from '../blob';
 import { isGzip } from '../compression';
 import { createDigester, type Digest } from '../digest';
-import { FileSystemError, InvalidLayoutError, isSystemError, MissingBlobError } from '../errors';
+import { FileSystemError, fileSystemStep, InvalidLayoutError, isSystemError, MissingBlobError } from '../errors';
 import { type IndexEntry, newIndex, platformOf } from '../image-index';
 import { type Index, newRef } from '../ref';
 import { type Descriptor, refNameAnnotation } from '../spec/documents';
@@ -85,12 +86,10 @@ async function readDockerArchive(list: Blob, files: Files, path: string): Promis
       blobsBy((digest) => found.get(digest), path),
     );
     const platform = await platformOf(ref);
-    const tag = RepoTags?.[0]?.replace(/^.*:/, '');
-    entries.push({
-      ref,
-      ...(platform && { platform }),
-      ...(tag !== undefined && { annotations: { [refNameAnnotation]: tag } }),
-    });
+    const entry = { ref, ...(platform && { platform }) };
+    const tags = (RepoTags ?? []).map((name) => name.replace(/^.*:/, ''));
+    if (tags.length === 0) entries.push(entry);
+    for (const tag of tags) entries.push({ ...entry, annotations: { [refNameAnnotation]: tag } });
   }
   return newIndex(entries);
 }
@@ -113,7 +112,9 @@ function blobsBy(find: (digest: Digest) => Blob | undefined, path: string): Blob
 async function listArchive(path: string): Promise<Files> {
   const files = new Map<string, Blob>();
   const links = new Map<string, string>();
-  const reading = createReadStream(path, { highWaterMark: 1024 * 1024 });
+  // What the user names may be a link to the archive.
+  const real = await fileSystemStep('read', path, () => realpath(path));
+  const reading = createReadStream(real, { highWaterMark: 1024 * 1024 });
   const archive = reading.pipe(extract() as unknown as NodeJS.WritableStream) as unknown as ReturnType<typeof extract>;
   reading.on('error', (error) => archive.destroy(error));
   try {
@@ -122,7 +123,7 @@ async function listArchive(path: string): Promise<Files> {
       const file = posix.normalize(name);
       // tar-stream's types do not know where it says that the content begins.
       const { byteOffset } = entry.header as typeof entry.header & { byteOffset: number };
-      if (type === 'file') files.set(file, partOf(path, byteOffset, size));
+      if (type === 'file') files.set(file, partOf(real, byteOffset, size));
       else if (type === 'symlink') links.set(file, posix.join(posix.dirname(file), linkname));
       else if (type === 'link') links.set(file, posix.normalize(linkname));
       entry.resume();
@@ -132,6 +133,8 @@ async function listArchive(path: string): Promise<Files> {
     throw new InvalidLayoutError(`${path}: expected an uncompressed tar file, found ${(error as Error).message}`, {
       cause: error,
     });
+  } finally {
+    reading.destroy();
   }
   for (const [name, target] of links) {
     const blob = files.get(target);

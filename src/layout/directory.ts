@@ -1,11 +1,11 @@
 import { lstat, mkdir, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { type BlobSink, bytesBlob, isFileBlob } from '../blob';
+import { type BlobSink, type Blobs, bytesBlob, isFileBlob } from '../blob';
 import { inLanes } from '../concurrency';
 import type { Digest } from '../digest';
-import { fileSystemStep, InvalidLayoutError, MissingBlobError } from '../errors';
+import { fileSystemStep, InvalidLayoutError } from '../errors';
 import { asIndex, newIndex, platformOf } from '../image-index';
-import { descriptorOf, type Index, type Ref } from '../ref';
+import { descriptorOf, type Index, newRef, type Ref, walkRefs } from '../ref';
 import {
   type Descriptor,
   type ImageIndex,
@@ -115,25 +115,31 @@ export async function ensureLayout(path: string, options: LayoutParts = {}): Pro
 }
 
 function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
+  // A rename into place must stay within one file system.
+  const stagingPlace = blobsPath === join(layout, blobsDirectory) ? layout : blobsPath;
   const index = () => readLayoutIndex(layout, { blobs: blobsPath });
   const find = async (name: string) => findDescriptor(await index(), name, layout);
   let written: Promise<Stage> | undefined;
-  const known = new Map<Digest, Mention>();
+  const known = new Map<Digest, Uint8Array>();
 
   /** One edit: what `change` returns becomes index.json. */
-  const update = <T>(
-    change: (current: Index, stage: Stage) => Promise<{ manifests: Descriptor[]; result: T }>,
-  ): Promise<T> =>
+  const update = <T>(change: (current: Index) => Promise<{ manifests: Descriptor[]; result: T }>): Promise<T> =>
     withLayoutLock(layout, async (stillHeld) => {
       const stage = await openStage(layout);
       try {
         const current = await index();
-        const { manifests, result } = await change(current, stage);
+        const { manifests, result } = await change(current);
         const document: ImageIndex = { ...current.manifest, manifests };
-        const staged = await stage.stageDocument(bytesBlob(encodeJson(document)));
-        stillHeld();
-        await moveInto(join(layout, indexFile), staged);
-        await syncDirectory(layout);
+        const write = async (content: Uint8Array) => {
+          const staged = await stage.stageDocument(bytesBlob(content));
+          await stillHeld();
+          await moveInto(join(layout, indexFile), staged);
+        };
+        await write(encodeJson(document));
+        await syncDirectory(layout).catch(async (error: unknown) => {
+          await write(current.rawManifest);
+          throw error;
+        });
         return result;
       } finally {
         await stage.close();
@@ -145,8 +151,8 @@ function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
     options: InsertOptions,
     list: (manifests: readonly Descriptor[], added: Descriptor) => Descriptor[],
   ) =>
-    update(async (current, stage) => {
-      await placeRef(ref, blobsPath, stage);
+    update(async (current) => {
+      await placeRef(ref, blobsPath, stagingPlace);
       const result = await listedAs(ref, options);
       return { manifests: list(current.manifest.manifests, result), result };
     });
@@ -173,10 +179,10 @@ function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
         };
       }),
     edit: (name, change) =>
-      update(async (current, stage) => {
+      update(async (current) => {
         const found = listedDescriptor(current, name, layout);
         const changed = await change(asIndex(await current.ref(found)));
-        await placeRef(changed, blobsPath, stage);
+        await placeRef(changed, blobsPath, stagingPlace);
         const { annotations, platform } = found;
         const result = { ...descriptorOf(changed), ...(platform && { platform }), ...(annotations && { annotations }) };
         return {
@@ -185,8 +191,8 @@ function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
         };
       }),
     referrers: async (digest, artifactType) => {
-      const mentions = await mentionsIn(await index(), known);
-      const found = mentions.filter(({ subject }) => subject === digest).map(({ descriptor }) => descriptor);
+      const { rawManifest, mediaType, blobs } = await index();
+      const found = await referrersIn(newRef(rawManifest, mediaType, undefined, remembering(blobs, known)), digest);
       return artifactType === undefined
         ? found
         : found.filter((descriptor) => descriptor.artifactType === artifactType);
@@ -205,17 +211,22 @@ function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
 }
 
 /** Writes what a ref leads to, each blob once; what lies in its place already, because it came from there, stays. */
-async function placeRef(ref: Ref, blobsPath: string, stage: Stage): Promise<void> {
+async function placeRef(ref: Ref, blobsPath: string, stagingPlace: string): Promise<void> {
   const blobs = await reachableBlobs(ref);
   const directories = new Set([...blobs.keys()].map((digest) => dirname(blobIn(blobsPath, digest))));
   for (const directory of directories) {
     await fileSystemStep('create the directory', directory, () => mkdir(directory, { recursive: true }));
   }
-  await inLanes(blobs, writeLanes, async ([digest, blob]) => {
-    const target = blobIn(blobsPath, digest);
-    if (!isFileBlob(blob) || resolve(blob.path) !== target) await moveInto(target, await stage.stageBlob(blob, digest));
-    else if (!(await exists(target))) throw new MissingBlobError(digest, `manifest ${ref.digest}`);
-  });
+  const stage = await openStage(stagingPlace);
+  try {
+    await inLanes(blobs, writeLanes, async ([digest, blob]) => {
+      const target = blobIn(blobsPath, digest);
+      const isInPlace = isFileBlob(blob) && resolve(blob.path) === target && (await exists(target));
+      if (!isInPlace) await moveInto(target, await stage.stageBlob(blob, digest));
+    });
+  } finally {
+    await stage.close();
+  }
   for (const directory of directories) await syncDirectory(directory);
 }
 
@@ -226,8 +237,10 @@ async function moveInto(target: string, staged: string): Promise<void> {
 /** What index.json says of a ref. Of one with a subject also the annotations, as in the list of the subject's referrers. */
 async function listedAs(ref: Ref, { tag, platform, annotations }: InsertOptions): Promise<Descriptor> {
   const ownPlatform = platform ?? (await platformOf(ref));
+  // A tag is given by who lists a manifest, not by the manifest.
+  const own = ref.manifest.subject && withoutTag({ ...descriptorOf(ref), annotations: ref.manifest.annotations });
   const all = {
-    ...(ref.manifest.subject && ref.manifest.annotations),
+    ...own?.annotations,
     ...annotations,
     ...(tag !== undefined && { [refNameAnnotation]: tag }),
   };
@@ -247,36 +260,30 @@ function withListed(manifests: readonly Descriptor[], added: Descriptor): Descri
   return [...(tag === undefined ? manifests : others), added];
 }
 
-/** A manifest as a referrer: whose it is, and how it is listed. */
-interface Mention {
-  readonly subject: Digest | undefined;
-  readonly descriptor: Descriptor;
-  readonly children: readonly Descriptor[];
-}
-
-/** All reachable manifests as referrers. What a digest names never changes, so each is read once in the directory's life. */
-async function mentionsIn(index: Index, known: Map<Digest, Mention>): Promise<Mention[]> {
-  const found = new Map<Digest, Mention>();
-  const visit = async (parent: Index, children: readonly Descriptor[]): Promise<void> => {
-    for (const child of children) {
-      if (found.has(child.digest)) continue;
-      const mention = known.get(child.digest) ?? mentionOf(await parent.ref(child));
-      known.set(child.digest, mention);
-      found.set(child.digest, mention);
-      await visit(parent, mention.children);
+/** What lies below a ref and has the digest as its subject, listed as registries list referrers. */
+async function referrersIn(root: Ref, digest: Digest): Promise<Descriptor[]> {
+  const found: Descriptor[] = [];
+  await walkRefs(root, (ref) => {
+    const { annotations, subject } = ref.manifest;
+    if (ref !== root && subject?.digest === digest) {
+      found.push({ ...descriptorOf(ref), ...(annotations && { annotations }) });
     }
-  };
-  await visit(index, index.children());
-  return [...found.values()];
+  });
+  return found;
 }
 
-function mentionOf(ref: Ref): Mention {
-  const { annotations, subject } = ref.manifest;
-  return {
-    subject: subject?.digest,
-    descriptor: { ...descriptorOf(ref), ...(annotations && { annotations }) },
-    children: ref.kind === 'index' ? ref.children() : [],
+/** Reads each manifest once: what a digest names never changes. */
+function remembering(below: Blobs, known: Map<Digest, Uint8Array>): Blobs {
+  const blobs: Blobs = {
+    blob: below.blob,
+    manifest: async (descriptor) => {
+      const bytes = known.get(descriptor.digest) ?? (await below.manifest(descriptor));
+      known.set(descriptor.digest, bytes);
+      return bytes;
+    },
+    blobs: () => blobs,
   };
+  return blobs;
 }
 
 async function collectBlobs(index: Index, layout: string, blobsPath: string, dryRun: boolean): Promise<Collected> {

@@ -96,8 +96,8 @@ function isAlive(stagingName: string): boolean {
 
 /** Shares the bytes where the file system can (a reflink, else a hard link), copies them where it can't. */
 async function linkOrCopy(blob: FileBlob, target: string): Promise<void> {
-  const stats = await fileSystemStep('read', blob.path, () => lstat(blob.path));
-  if (!stats.isFile())
+  const stats = await lstat(blob.path).catch(() => undefined);
+  if (stats && !stats.isFile())
     throw new InvalidLayoutError(`${blob.path}: expected a regular file, found something else, which is not followed`);
   try {
     return await copyFile(blob.path, target, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL);
@@ -107,7 +107,7 @@ async function linkOrCopy(blob: FileBlob, target: string): Promise<void> {
   try {
     return await link(blob.path, target);
   } catch {
-    // Another device, a limit on links, or a file system without them; a real failure shows again below.
+    // Another device, a limit on links, or a file system without them; a real failure shows again below, as the blob's own.
   }
   await writeFileSynced(target, blob.open(), () => undefined);
 }

@@ -1,7 +1,14 @@
 import type { BuiltArtifact } from '../actions/build-artifact';
 import type { BuiltImage } from '../actions/build-image';
 import type { BuiltIndex } from '../actions/build-index';
-import type { InspectedBlob, InspectedIndex, InspectedLayout, InspectedManifest } from '../actions/inspect-layout';
+import type {
+  InspectedBlob,
+  InspectedIndex,
+  InspectedLayer,
+  InspectedLayout,
+  InspectedManifest,
+} from '../actions/inspect-layout';
+import { titleAnnotation } from '../artifact';
 import type { Collected } from '../layout/directory';
 import { tagOf } from '../layout/find';
 import type { Verification } from '../layout/verify';
@@ -66,10 +73,12 @@ export function inspectReport({ path, manifests }: InspectedLayout): string {
 
 function addManifest(manifest: InspectedManifest, indent: string, last: boolean, lines: string[]): void {
   const kind = manifest.manifests ? 'index' : manifest.artifactType === undefined ? 'image' : 'artifact';
-  const words = [kind, manifest.tag, manifest.platform, manifest.artifactType].filter((word) => word !== undefined);
+  const { tag, platform, 'os.version': version, artifactType, subject, annotations } = manifest;
+  const words = [kind, tag, platform, version, artifactType].filter((word) => word !== undefined);
   lines.push(`${indent}${last ? '└─' : '├─'} ${visible(words.join('  '))}`);
   const below = `${indent}${last ? '   ' : '│  '}`;
   lines.push(`${below}${blobLine('', manifest)}`);
+  for (const line of aboutLines(subject, annotations)) lines.push(`${below}   ${line}`);
   const children = manifest.manifests ?? [];
   for (const [position, child] of children.entries())
     addManifest(child, below, position === children.length - 1, lines);
@@ -78,10 +87,19 @@ function addManifest(manifest: InspectedManifest, indent: string, last: boolean,
     lines.push(`${below}${layers.length === 0 ? '└─' : '├─'} ${blobLine('config', manifest.config)}`);
   for (const [position, layer] of layers.entries()) {
     const branch = position === layers.length - 1 ? '└─' : '├─';
-    lines.push(
-      `${below}${branch} ${blobLine('layer', layer)}${layer.createdBy === undefined ? '' : `  ${visible(layer.createdBy)}`}`,
-    );
+    const origin = originOf(layer);
+    lines.push(`${below}${branch} ${blobLine('layer', layer)}${origin === undefined ? '' : `  ${visible(origin)}`}`);
   }
+}
+
+/** What made a layer or, in an artifact, the file that it is. */
+function originOf({ createdBy, annotations }: InspectedLayer): string | undefined {
+  return createdBy ?? annotations?.[titleAnnotation];
+}
+
+function aboutLines(subject: string | undefined, annotations: InspectedManifest['annotations'] = {}): string[] {
+  const words = Object.entries(annotations).map(([key, value]) => visible(`${key}=${value}`));
+  return [...(subject === undefined ? [] : [`subject ${subject}`]), ...words];
 }
 
 function blobLine(kind: string, { digest, size, mediaType }: InspectedBlob): string {
@@ -132,17 +150,21 @@ export function descriptorLine(descriptor: Descriptor): string {
 
 /** What a collection removed, or would have. */
 export function collectReport({ digests, size }: Collected, dryRun: boolean): string {
-  const summary = `${digests.length} blobs (${formatSize(size)}) ${dryRun ? 'would be removed' : 'removed'}`;
+  const summary = `${counted(digests.length, 'blob')} (${formatSize(size)}) ${dryRun ? 'would be removed' : 'removed'}`;
   return [...digests, summary].join('\n');
+}
+
+/** What a clone holds. */
+export function cloneReport({ blobs }: { readonly blobs: number }, path: string): string {
+  return `${path}: ${counted(blobs, 'blob')}`;
 }
 
 /** An index with its annotations and all that it lists. */
 export function indexInspectReport({ digest, mediaType, manifest, instances }: InspectedIndex, name: string): string {
-  const annotations = Object.entries(manifest.annotations ?? {}).map(
-    ([key, value]) => `  ${visible(`${key}=${value}`)}`,
-  );
-  const subject = manifest.subject ? [`  subject ${manifest.subject.digest}`] : [];
-  const lines = [name, `  ${digest}  ${mediaType}`, ...subject, ...annotations];
+  const { artifactType, subject, annotations } = manifest;
+  const words = [digest, mediaType, ...(artifactType === undefined ? [] : [artifactType])];
+  const about = aboutLines(subject?.digest, annotations ?? {});
+  const lines = [name, ...[words.join('  '), ...about].map((line) => `  ${line}`)];
   for (const [position, instance] of instances.entries()) {
     addManifest(instance, '', position === instances.length - 1, lines);
   }

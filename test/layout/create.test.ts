@@ -1,22 +1,42 @@
-import { describe, expect, test } from '@jest/globals';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import {
   type Blobs,
   bytesBlob,
   createLayout,
   type Descriptor,
   type Digest,
+  DigestMismatchError,
   digestOf,
   emptyManifest,
   encodeJson,
+  type Image,
+  MissingBlobError,
   mediaTypes,
   newIndex,
   newRef,
   noBlobs,
   type Ref,
+  readLayoutIndex,
   SizeMismatchError,
   type Tree,
+  verifyLayout,
+  writeTree,
 } from '../../src';
-import { collect, sampleImage } from '../fixtures';
+import { layoutTree } from '../../src/layout/create';
+import { blobFile, blobPath } from '../../src/layout/paths';
+import {
+  canReflink,
+  collect,
+  directoryOnOtherDevice,
+  failureOf,
+  sampleImage,
+  snapshot,
+  temporaryDirectory,
+  writeFiles,
+  writtenLayout,
+} from '../fixtures';
 
 /** Content by digest that counts what it is asked for. */
 function countedBlobs(contents: readonly Uint8Array[]) {
@@ -206,5 +226,91 @@ describe('M8: what createLayout costs', () => {
     const contents = async (tree: Tree) =>
       Promise.all([...tree.keys()].map(async (path) => [path, (await contentAt(tree, path)).toString('base64')]));
     expect(await contents(other)).toEqual(await contents(one));
+  });
+});
+
+describe('O17: layoutTree clones a layout', () => {
+  let image: Image;
+  let source: string;
+  beforeAll(async () => {
+    image = await sampleImage(['a', 'b']);
+    source = await writtenLayout([{ ref: newIndex([{ ref: image }]) }, { ref: image }]);
+    // As another program writes it: white space, fields that nobody here knows, a blob that nothing names.
+    const document = JSON.parse(readFileSync(join(source, 'index.json'), 'utf8'));
+    writeFileSync(join(source, 'index.json'), JSON.stringify({ 'x-unknown': { kept: true }, ...document }, null, 2));
+    writeFiles(source, { [blobPath(digestOf(Buffer.from('unnamed')))]: 'unnamed' });
+  });
+
+  const clone = async (to: string) => writeTree(await layoutTree(await readLayoutIndex(source)), to);
+  const target = () => join(temporaryDirectory(), 'deep/clone');
+  const blobs = (path: string) => readdirSync(join(path, 'blobs/sha256'));
+
+  /** What is seen of a file without reading it, but for the number of its names and when that changed. */
+  const look = () =>
+    readdirSync(source, { recursive: true, encoding: 'utf8' })
+      .sort()
+      .map((name) => {
+        const { ino, mode, uid, gid, size, mtimeMs } = statSync(join(source, name));
+        return { name, ino, mode, uid, gid, size, mtimeMs };
+      });
+
+  test('to the byte, without what nothing names, and leaves the source as it is', async () => {
+    const before = [look(), snapshot(source)];
+    const to = target();
+    await clone(to);
+    expect(readFileSync(join(to, 'index.json'))).toEqual(readFileSync(join(source, 'index.json')));
+    expect(blobs(to)).toHaveLength(blobs(source).length - 1);
+    expect(snapshot(source)).toMatchObject(snapshot(to));
+    expect((await verifyLayout(to)).problems).toEqual([]);
+    expect([look(), snapshot(source)]).toEqual(before);
+  });
+
+  test('without copying a byte, where the file system can', async () => {
+    const to = target();
+    await clone(to);
+    const inode = (path: string, name: string) => statSync(join(path, 'blobs/sha256', name)).ino;
+    const read = [image, newIndex([{ ref: image }])].map(({ digest }) => digest.slice('sha256:'.length));
+    // Manifests are in memory by then.
+    const layers = blobs(to).filter((name) => !read.includes(name));
+    expect(layers).toHaveLength(3);
+    if (!canReflink()) expect(layers.map((name) => inode(to, name))).toEqual(layers.map((name) => inode(source, name)));
+    expect(layers.map((name) => statSync(join(to, 'blobs/sha256', name)).mode & 0o222)).toEqual([0, 0, 0]);
+  });
+
+  test('ACCEPTANCE 20: a bit flipped in each manifest, config and layer stops it, and nothing is left', async () => {
+    for (const { digest } of [image, newIndex([{ ref: image }]), ...image.descriptors()]) {
+      const file = blobFile(source, digest);
+      const bytes = readFileSync(file);
+      const damaged = Buffer.from(bytes);
+      damaged.writeUInt8(damaged.readUInt8(10) ^ 1, 10);
+      rmSync(file);
+      writeFileSync(file, damaged);
+      const parent = temporaryDirectory();
+      const { message } = await failureOf(DigestMismatchError, () => clone(join(parent, 'deep/clone')));
+      rmSync(file);
+      writeFileSync(file, bytes, { mode: 0o444 });
+      expect(message).toContain(digest);
+      expect(readdirSync(parent)).toEqual([]);
+    }
+  });
+
+  test('ACCEPTANCE 19: a missing layer and who refers to it stop it, and nothing is left', async () => {
+    const { digest } = image.manifest.layers[1] as Descriptor;
+    const bytes = readFileSync(blobFile(source, digest));
+    rmSync(blobFile(source, digest));
+    const parent = temporaryDirectory();
+    const { message } = await failureOf(MissingBlobError, () => clone(join(parent, 'deep/clone')));
+    writeFileSync(blobFile(source, digest), bytes, { mode: 0o444 });
+    expect(message).toContain(digest);
+    expect(message).toContain(image.digest);
+    expect(readdirSync(parent)).toEqual([]);
+  });
+
+  const elsewhere = directoryOnOtherDevice();
+  (elsewhere === undefined ? test.skip : test)('to another device, by copying', async () => {
+    const to = join(elsewhere as string, 'clone');
+    await clone(to);
+    expect(snapshot(source)).toMatchObject(snapshot(to));
+    expect((await verifyLayout(to)).problems).toEqual([]);
   });
 });

@@ -16,7 +16,13 @@ export async function succeed(
 // Some distributions ship skopeo without the policy that lets it copy anything at all.
 export const skopeo = (...args: string[]) => succeed('skopeo', ['--insecure-policy', ...args]);
 export const umoci = (...args: string[]) => succeed('umoci', args);
+export const oras = (...args: string[]) => succeed('oras', args);
 export const tar = (...args: string[]) => succeed('tar', args);
+
+/** Runs `nx-oci`, which must succeed, and returns what it printed. */
+export async function ours(...args: string[]): Promise<string> {
+  return outputOf(['nx-oci', ...args], await nxOci(args));
+}
 
 /** Builds an image by the command line, from options whose paths are relative to a directory of their own. */
 export async function buildImage(
@@ -25,12 +31,12 @@ export async function buildImage(
 ): Promise<BuiltImage> {
   const directory = writeFiles(temporaryDirectory(), { ...files, 'image.json': JSON.stringify(options) });
   const args = ['image', '--options', join(directory, 'image.json'), '--output', join(directory, 'layout'), '--json'];
-  return JSON.parse(outputOf(['nx-oci', ...args], await nxOci(args)));
+  return JSON.parse(await ours(...args));
 }
 
 /** Lets `nx-oci verify` read everything in a layout; throws if it finds a problem. */
 export async function verify(layout: string): Promise<void> {
-  outputOf(['nx-oci', 'verify', layout], await nxOci(['verify', layout]));
+  await ours('verify', layout);
 }
 
 /** What umoci makes of an image: a root file system and the config of a runtime. */
