@@ -42,6 +42,8 @@ export interface Blobs {
   manifest(descriptor: Descriptor): Promise<Uint8Array>;
   /** Where the manifest behind this descriptor gets its own content from: one index may combine several sources. */
   blobs(descriptor: Descriptor): Blobs;
+  /** The file that a manifest lies in, in a source that has files. */
+  file?(descriptor: Descriptor): FileBlob | undefined;
 }
 
 /** Where blobs are written to. A blob has no name before its last byte is there, so the name is what comes back. */

@@ -202,5 +202,9 @@ function refBlobs(refs: ReadonlyMap<Digest, Ref>, below: Blobs): Blobs {
     blob: (descriptor) => below.blob(descriptor),
     manifest: async (descriptor) => refs.get(descriptor.digest)?.rawManifest ?? below.manifest(descriptor),
     blobs: (descriptor) => refs.get(descriptor.digest)?.blobs ?? below.blobs(descriptor),
+    file: (descriptor) => {
+      const ref = refs.get(descriptor.digest);
+      return ref ? ref.file : below.file?.(descriptor);
+    },
   };
 }

@@ -1,4 +1,4 @@
-import { type Blob, type Blobs, type ByteRange, bytesBlob, readVerified } from './blob';
+import { type Blob, type Blobs, type ByteRange, bytesBlob, type FileBlob, readVerified } from './blob';
 import { algorithmOf, asDigest, type Digest, digestOf, parseDigest } from './digest';
 import {
   DepthError,
@@ -33,6 +33,8 @@ interface Node {
   readonly rawManifest: Uint8Array;
   /** Where the content behind the manifest comes from. */
   readonly blobs: Blobs;
+  /** The file that the manifest was read from, where it was one: so that it is shared like other blobs, and not copied. */
+  readonly file?: FileBlob;
 }
 
 interface Content {
@@ -298,7 +300,9 @@ export async function readRef(descriptor: Descriptor, blobs: Blobs): Promise<Ref
   const data = embedded(descriptor);
   const raw = data ? await readVerified(data, descriptor) : await blobs.manifest(descriptor);
   if (raw.length !== size) throw new SizeMismatchError(`manifest ${digest}`, size, raw.length);
-  return newRef(raw, mediaType, digest, blobs.blobs(descriptor));
+  const ref = newRef(raw, mediaType, digest, blobs.blobs(descriptor));
+  const file = data ? undefined : blobs.file?.(descriptor);
+  return file ? { ...ref, file } : ref;
 }
 
 /**

@@ -46,7 +46,7 @@ export async function reachableBlobs(root: Ref): Promise<Map<Digest, Blob>> {
       if (isNewDigest(descriptor, seen)) blobs.set(descriptor.digest, ref.blob(descriptor));
     }
     const self = { digest: ref.digest, size: ref.rawManifest.length };
-    if (isNewDigest(self, seen)) blobs.set(ref.digest, bytesBlob(ref.rawManifest));
+    if (isNewDigest(self, seen)) blobs.set(ref.digest, ref.file ?? bytesBlob(ref.rawManifest));
   });
   return blobs;
 }

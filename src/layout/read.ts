@@ -98,6 +98,7 @@ export function layoutBlobs(directory: string): Blobs {
     blob: ({ digest, size }) => fileBlob(blobIn(directory, digest), size),
     manifest: (descriptor) => readVerified(blobs.blob(descriptor), descriptor),
     blobs: () => blobs,
+    file: ({ digest, size }) => fileBlob(blobIn(directory, digest), size),
   };
   return blobs;
 }

@@ -4,7 +4,7 @@ import { hello } from '../../examples/os/hello';
 import { type Architecture, architectures } from '../../examples/os/processors';
 import type { Platform } from '../../src';
 import { temporaryDirectory, writeFiles } from '../fixtures';
-import { oras, skopeo, succeed, umoci } from './programs';
+import { hasOras, oras, skopeo, succeed, umoci } from './programs';
 
 /** A manifest as an index lists it. */
 export interface Listed {
@@ -83,7 +83,11 @@ export const makers: readonly Maker[] = [
     },
   },
   buildahMaker,
-  {
+  ...(hasOras ? [orasMaker()] : []),
+];
+
+function orasMaker(): Maker {
+  return {
     name: 'oras',
     make: async () => {
       const layout = newPath();
@@ -105,8 +109,8 @@ export const makers: readonly Maker[] = [
       await oras('cp', '--from-oci-layout', `${layout}:${tag}`, '--to-oci-layout', copy);
       return listedIn(await oras('manifest', 'fetch', '--oci-layout', copy));
     },
-  },
-];
+  };
+}
 
 /** The digests and platforms in an index, in the order of the digests. */
 export function listedIn(index: string): Listed[] {

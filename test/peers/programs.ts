@@ -17,6 +17,9 @@ export async function succeed(
 export const skopeo = (...args: string[]) => succeed('skopeo', ['--insecure-policy', ...args]);
 export const umoci = (...args: string[]) => succeed('umoci', args);
 export const oras = (...args: string[]) => succeed('oras', args);
+/** Where oras can't be had, `.ci/run` says so, and so does each test that is skipped for it. */
+export const hasOras = process.env.NX_OCI_WITHOUT_ORAS !== '1';
+
 export const tar = (...args: string[]) => succeed('tar', args);
 
 /** Runs `nx-oci`, which must succeed, and returns what it printed. */
