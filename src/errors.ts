@@ -122,6 +122,41 @@ export class LayerSourceError extends OciError {}
 /** A value of an option that can't be used. */
 export class InvalidOptionError extends OciError {}
 
+/** Text that names no repository, tag or digest of a registry. */
+export class InvalidReferenceError extends OciError {}
+
+/**
+ * A registry that refused, failed or could not be reached. URLs in its message have no user, no password and no query but
+ * the names of its parameters.
+ */
+export class RegistryError extends OciError {
+  /** Of the last response; `undefined` if there was none. */
+  readonly status?: number;
+  /** The codes of the specification that the response named, such as `MANIFEST_UNKNOWN`. */
+  readonly codes: readonly string[];
+
+  constructor(
+    message: string,
+    facts: ErrorFacts & { readonly status?: number; readonly codes?: readonly string[] } = {},
+  ) {
+    super(message, facts);
+    if (facts.status !== undefined) this.status = facts.status;
+    this.codes = facts.codes ?? [];
+  }
+}
+
+/** The registry has no such repository, tag, manifest or blob. */
+export class NotInRegistryError extends RegistryError {}
+
+/** The registry wants to know who one is, or does not let one do that. */
+export class UnauthorizedError extends RegistryError {}
+
+/** A response, or a place that it points to, that must not be believed: another origin, plain http, a wrong range. */
+export class UntrustedResponseError extends RegistryError {}
+
+/** Credentials that are kept in a form that can't be read, or a credential helper that failed. */
+export class CredentialsError extends OciError {}
+
 /** The file system refused; `cause` is the system's own error. */
 export class FileSystemError extends OciError {
   /** The system's code, for example `ENOSPC`. */

@@ -9,7 +9,7 @@ const floors: readonly (readonly string[])[] = [
   ['src/spec/', 'src/blob.ts'],
   ['src/ref.ts', 'src/tree.ts'],
   ['src/layer/', 'src/image.ts', 'src/image-index.ts', 'src/artifact.ts', 'src/convert.ts'],
-  ['src/layout/'],
+  ['src/layout/', 'src/registry/', 'src/credentials/'],
   ['src/actions/'],
   ['src/terminal/', 'src/nx/', 'src/cli.ts', 'src/cli/', 'src/index.ts', 'executors/', 'generators/'],
 ];
