@@ -32,6 +32,8 @@ export interface FileBlob extends Blob {
   readonly path: string;
   /** The digest that this process computed while it wrote the file: it need not be read again to be believed. */
   readonly writtenAs?: Digest;
+  /** The file is a copy of what is elsewhere. It may be missing or damaged, and `open` gets it again. */
+  readonly isCopy?: boolean;
 }
 
 /** Where a `Ref` gets its content from. Content is not verified here; its readers verify. */

@@ -131,17 +131,31 @@ export class InvalidReferenceError extends OciError {}
  */
 export class RegistryError extends OciError {
   /** Of the last response; `undefined` if there was none. */
-  readonly status?: number;
+  declare readonly status?: number;
   /** The codes of the specification that the response named, such as `MANIFEST_UNKNOWN`. */
   readonly codes: readonly string[];
+  /** How many milliseconds the registry asked to wait, if it did. */
+  declare readonly retryAfter?: number;
 
   constructor(
     message: string,
-    facts: ErrorFacts & { readonly status?: number; readonly codes?: readonly string[] } = {},
+    facts: ErrorFacts & Partial<Pick<RegistryError, 'status' | 'codes' | 'retryAfter'>> = {},
   ) {
     super(message, facts);
     if (facts.status !== undefined) this.status = facts.status;
     this.codes = facts.codes ?? [];
+    if (facts.retryAfter !== undefined) this.retryAfter = facts.retryAfter;
+  }
+}
+
+/** No answer, or half of one: the connection failed, broke or was too slow. */
+export class ConnectionError extends RegistryError {
+  /** The system's or the protocol's code, for example `ECONNREFUSED`. */
+  readonly code: string;
+
+  constructor(message: string, code: string, facts: ErrorFacts = {}) {
+    super(message, facts);
+    this.code = code;
   }
 }
 

@@ -1,10 +1,21 @@
 import { type Blobs, noBlobs } from './blob';
 import type { Digest } from './digest';
 import { NoMatchingPlatformError, NotAnIndexError } from './errors';
-import { descriptorOf, type Image, type Index, newRef, type Ref, readConfig, walkRefs } from './ref';
+import {
+  asImage,
+  descriptorOf,
+  type Image,
+  type Index,
+  maxDepth,
+  newRef,
+  type Ref,
+  readConfig,
+  tooDeep,
+  walkRefs,
+} from './ref';
 import type { Descriptor, ImageConfig, ImageIndex, Platform } from './spec/documents';
 import { encodeJson } from './spec/json';
-import { isImageConfigType, mediaTypes } from './spec/media-types';
+import { isImageConfigType, isManifestType, mediaTypes } from './spec/media-types';
 import { formatPlatform, platformDistance } from './spec/platform';
 
 /** A ref and what the index that lists it says of it beyond the ref itself. */
@@ -162,6 +173,44 @@ export async function instancesOf(root: Ref, descriptor?: Descriptor): Promise<I
   return instances;
 }
 
+/** An image as an index lists it, not read yet. */
+export interface ListedInstance {
+  readonly platform?: Platform;
+  read(): Promise<Image>;
+}
+
+/**
+ * All images that are reachable, as {@link instancesOf} lists them, but read only where the descriptors do not say what
+ * they are for: of an index with hundreds of images one is wanted, and reading may mean asking a registry.
+ *
+ * @param descriptor by which the root was reached, if it was.
+ * @throws as {@link walkRefs} does.
+ */
+export async function listInstances(root: Ref, descriptor?: Descriptor): Promise<ListedInstance[]> {
+  const listed: ListedInstance[] = [];
+  const seen = new Set<Digest>();
+  const list = async (ref: Ref, listedAs: Descriptor | undefined, depth: number): Promise<void> => {
+    if (ref.kind === 'image') {
+      const platform = listedAs?.platform ?? (await platformOf(ref));
+      listed.push({ ...(platform && { platform }), read: async () => ref });
+      return;
+    }
+    if (depth > maxDepth) throw tooDeep(root, ref);
+    if (seen.has(ref.digest)) return;
+    seen.add(ref.digest);
+    for (const child of ref.children()) {
+      const { platform, mediaType } = child;
+      if (platform && isManifestType(mediaType)) {
+        listed.push({ platform, read: async () => asImage(await ref.ref(child)) });
+      } else {
+        await list(await ref.ref(child), child, depth + 1);
+      }
+    }
+  };
+  await list(root, descriptor, 0);
+  return listed;
+}
+
 /** How many of the platforms that are there an error lists. */
 const listedPlatforms = 10;
 
@@ -171,8 +220,12 @@ const listedPlatforms = 10;
  * @param name names the place where it was looked for, in the message.
  * @throws {NoMatchingPlatformError} that lists what is there.
  */
-export function findPlatform(instances: readonly Instance[], wanted: Platform, name: string): Instance {
-  let best: { instance: Instance; distance: number } | undefined;
+export function findPlatform<T extends Pick<Instance, 'platform'>>(
+  instances: readonly T[],
+  wanted: Platform,
+  name: string,
+): T {
+  let best: { instance: T; distance: number } | undefined;
   for (const instance of instances) {
     const distance = instance.platform && platformDistance(wanted, instance.platform);
     if (distance !== undefined && distance < (best?.distance ?? Number.POSITIVE_INFINITY))

@@ -202,7 +202,8 @@ export async function walkRefs(
   await descend(root, undefined, 0);
 }
 
-function tooDeep(root: Ref, ref: Ref): DepthError {
+/** The error of who follows indexes below {@link maxDepth}. */
+export function tooDeep(root: Ref, ref: Ref): DepthError {
   return new DepthError(
     `index ${root.digest}: expected at most ${maxDepth} nested indexes, found more (depth ${maxDepth + 1} at ${ref.digest})`,
     { expected: `<= ${maxDepth}`, found: 'more' },

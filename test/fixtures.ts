@@ -35,6 +35,8 @@ import {
   writeTree,
 } from '../src';
 import type { BlobSink, Blobs } from '../src/blob';
+import { parseLayoutReference } from '../src/layout/reference';
+import { type ImageSource, layoutSource } from '../src/layout/source';
 import { refNameAnnotation } from '../src/spec/documents';
 
 export const repository = join(__dirname, '..');
@@ -258,4 +260,9 @@ export function canReflink(): boolean {
   } catch {
     return false;
   }
+}
+
+/** The manifests of a layout or archive, named as on the command line. */
+export function sourceOf(reference: string): ImageSource {
+  return layoutSource(parseLayoutReference(reference));
 }

@@ -7,8 +7,7 @@ import { AmbiguousManifestError, InvalidOptionError, LayerSourceError } from '..
 import { listFiles, steadyFile } from '../layer/files';
 import { createLayout } from '../layout/create';
 import { listNames } from '../layout/find';
-import type { LayoutReference } from '../layout/reference';
-import { readSource } from '../layout/source';
+import type { ImageSource } from '../layout/source';
 import { layoutWriter } from '../layout/write';
 import { descriptorOf, type Image } from '../ref';
 import type { Descriptor } from '../spec/documents';
@@ -23,8 +22,8 @@ export interface BuildArtifact {
   readonly root: string;
   /** Absolute path of the layout to write. */
   readonly output: string;
-  /** The layout behind `options.subject`. */
-  readonly subject?: LayoutReference;
+  /** What `options.subject` names. */
+  readonly subject?: ImageSource;
 }
 
 /** What was built. */
@@ -84,12 +83,12 @@ export async function assembleArtifact(
 }
 
 /** The one manifest of a reference, as what an artifact speaks of. */
-export async function subjectOf(reference: LayoutReference): Promise<Descriptor> {
-  const [only, ...more] = await readSource(reference);
+export async function subjectOf(source: ImageSource): Promise<Descriptor> {
+  const [only, ...more] = await source.read();
   if (only && more.length === 0) return descriptorOf(only.ref);
   const found = [only, ...more].flatMap((source) => source?.descriptor ?? []);
   throw new AmbiguousManifestError(
-    `subject ${reference.path}: expected one manifest, found ${found.length} (${listNames(found)}); name one as ${reference.path}:<tag> or ${reference.path}@<digest>`,
+    `subject ${source.name}: expected one manifest, found ${found.length} (${listNames(found)}); name one as ${source.name}:<tag> or ${source.name}@<digest>`,
     { expected: '1', found: String(found.length) },
   );
 }

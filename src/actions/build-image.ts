@@ -9,13 +9,25 @@ import {
   withCreated,
   withExecution,
 } from '../image';
-import { configPlatform, findPlatform, type IndexEntry, type Instance, instancesOf, newIndex } from '../image-index';
+import {
+  configPlatform,
+  findPlatform,
+  type IndexEntry,
+  type ListedInstance,
+  listInstances,
+  newIndex,
+} from '../image-index';
 import { createLayout } from '../layout/create';
-import type { LayoutReference } from '../layout/reference';
-import { readSource } from '../layout/source';
+import type { ImageSource } from '../layout/source';
 import { layoutWriter } from '../layout/write';
 import type { Image } from '../ref';
-import { type ImageManifest, type Platform, refNameAnnotation } from '../spec/documents';
+import {
+  baseDigestAnnotation,
+  baseNameAnnotation,
+  type ImageManifest,
+  type Platform,
+  refNameAnnotation,
+} from '../spec/documents';
 import { mediaTypes } from '../spec/media-types';
 import { formatPlatform, parsePlatform, platformSuffix } from '../spec/platform';
 import { treeFile } from '../tree';
@@ -32,8 +44,8 @@ export interface BuildImage {
   readonly root: string;
   /** Absolute path of the layout to write. */
   readonly output: string;
-  /** The layout behind `options.base`, found by the caller, who knows what a target is. */
-  readonly base?: LayoutReference;
+  /** What `options.base` names, found by the caller, who knows what a target is. */
+  readonly base?: ImageSource;
   /** SOURCE_DATE_EPOCH, in seconds. */
   readonly epoch?: number;
   readonly onProgress?: (progress: LayerProgress) => void;
@@ -70,7 +82,7 @@ export interface BuiltLayer {
  *
  * @throws {InvalidOptionError} naming the option.
  * @throws {LayerSourceError} naming the file.
- * @throws what {@link layoutWriter} and {@link readSource} throw.
+ * @throws what {@link layoutWriter} and reading the base throws.
  */
 export async function buildImage({ options, root, output, base, epoch, onProgress }: BuildImage): Promise<BuiltImage> {
   const created = createdTime(options.created, epoch);
@@ -100,12 +112,14 @@ interface Plan {
   readonly platform: Platform;
   readonly tag: string;
   readonly start: ImageDraft;
+  /** Which image it is built on. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** Everything that can be refused before a layer is built is refused here. */
 async function planImages(
   options: ImageOptions,
-  base: LayoutReference | undefined,
+  base: ImageSource | undefined,
   created: string,
 ): Promise<readonly Plan[]> {
   const tag = checkTag(options.tag ?? 'latest');
@@ -113,23 +127,35 @@ async function planImages(
   const platforms = platformsOf(options, bases);
   const plans: Plan[] = [];
   for (const wanted of platforms) {
-    const from = bases && findPlatform(bases, wanted, `base ${base?.path}`).image;
+    const from = bases && (await findPlatform(bases, wanted, `base ${base?.name}`).read());
     const draft = withCreated(from ? await draftOnBase(from, wanted) : emptyImage(wanted), created);
     const start = withExecution(draft, (execution) => executionOf(options, execution));
     const platform = configPlatform(start.config);
-    plans.push({ platform, start, tag: platforms.length === 1 ? tag : checkTag(`${tag}-${platformSuffix(platform)}`) });
+    const annotations = baseAnnotations(base?.reference, from);
+    plans.push({
+      platform,
+      start,
+      annotations,
+      tag: platforms.length === 1 ? tag : checkTag(`${tag}-${platformSuffix(platform)}`),
+    });
   }
   return plans;
 }
 
-async function baseInstances(base: LayoutReference): Promise<Instance[]> {
-  const instances: Instance[] = [];
-  for (const { ref, descriptor } of await readSource(base)) instances.push(...(await instancesOf(ref, descriptor)));
+/** @see https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md#pre-defined-annotation-keys */
+function baseAnnotations(reference: string | undefined, base: Image | undefined): Readonly<Record<string, string>> {
+  if (reference === undefined || base === undefined) return {};
+  return { [baseDigestAnnotation]: base.digest, [baseNameAnnotation]: reference };
+}
+
+async function baseInstances(base: ImageSource): Promise<ListedInstance[]> {
+  const instances: ListedInstance[] = [];
+  for (const { ref, descriptor } of await base.read()) instances.push(...(await listInstances(ref, descriptor)));
   return instances;
 }
 
 /** Not the machine's own platform by default: the same workspace must give the same digest everywhere. */
-function platformsOf(options: ImageOptions, bases: readonly Instance[] | undefined): Platform[] {
+function platformsOf(options: ImageOptions, bases: readonly ListedInstance[] | undefined): Platform[] {
   const wanted =
     options.platforms?.map(parsePlatform) ?? bases?.flatMap(({ platform }) => platform ?? []).filter(isRunnable);
   const platforms = wanted === undefined || wanted.length === 0 ? [parsePlatform('linux/amd64')] : wanted;
@@ -154,7 +180,7 @@ async function draftOnBase(base: Image, { variant }: Platform): Promise<ImageDra
 }
 
 async function sealPlan(
-  { start, platform }: Plan,
+  { start, platform, annotations }: Plan,
   options: ImageOptions,
   created: string,
   build: LayerBuilder,
@@ -167,5 +193,5 @@ async function sealPlan(
     draft = appendLayer(draft, built, { created, created_by: `nx-oci image: layer ${name}` });
     layers.push({ name, digest: built.descriptor.digest, size: built.descriptor.size });
   }
-  return { image: sealImage(annotate(draft, options.annotations ?? {})), layers };
+  return { image: sealImage(annotate(draft, { ...annotations, ...options.annotations })), layers };
 }

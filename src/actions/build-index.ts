@@ -2,8 +2,7 @@ import type { Digest } from '../digest';
 import { addToIndex, findPlatform, type IndexEntry, type Instance, instancesOf, newIndex } from '../image-index';
 import { createLayout } from '../layout/create';
 import { withoutTag } from '../layout/find';
-import type { LayoutReference } from '../layout/reference';
-import { readSource } from '../layout/source';
+import type { ImageSource } from '../layout/source';
 import { writeTree } from '../layout/write';
 import type { Descriptor, Platform } from '../spec/documents';
 import { formatPlatform, normalizePlatform, parsePlatform } from '../spec/platform';
@@ -14,8 +13,8 @@ import { checkTag } from './tag';
 /** What one build of an index takes. */
 export interface BuildIndex {
   readonly options: IndexOptions;
-  /** The layouts behind `options.images`, found by the caller, who knows what a target is. */
-  readonly sources: readonly LayoutReference[];
+  /** What `options.images` names, found by the caller, who knows what a target is. */
+  readonly sources: readonly ImageSource[];
   /** Absolute path of the layout to write. */
   readonly output: string;
 }
@@ -53,9 +52,9 @@ interface Candidate {
   readonly instances: readonly Instance[];
 }
 
-async function candidatesOf(source: LayoutReference, nested: 'flatten' | 'keep'): Promise<Candidate[]> {
+async function candidatesOf(source: ImageSource, nested: 'flatten' | 'keep'): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
-  for (const { ref, descriptor } of await readSource(source)) {
+  for (const { ref, descriptor } of await source.read()) {
     const instances = await instancesOf(ref, descriptor);
     if (ref.kind === 'index' && nested === 'keep') {
       const { annotations } = withoutTag(descriptor);

@@ -1,13 +1,13 @@
 import { convertRef, type ManifestFormat } from '../convert';
 import { AmbiguousManifestError, InvalidLayoutError, InvalidOptionError } from '../errors';
-import { findPlatform, type Instance, instancesOf } from '../image-index';
+import { findPlatform, listInstances } from '../image-index';
 import { layoutTree } from '../layout/create';
 import { ensureLayout } from '../layout/directory';
 import { listNames, tagOf, withoutTag } from '../layout/find';
 import { blobsIn, namesIn } from '../layout/paths';
 import { readLayoutIndex } from '../layout/read';
 import type { LayoutReference } from '../layout/reference';
-import { readSource, type SourcedRef } from '../layout/source';
+import type { ImageSource, SourcedRef } from '../layout/source';
 import { writeTree } from '../layout/write';
 import { descriptorOf } from '../ref';
 import { type Descriptor, type Platform, refNameAnnotation } from '../spec/documents';
@@ -25,12 +25,12 @@ export interface CopyOptions {
  * Copies manifests with all that they lead to into a layout, which is made if it is missing. Everything is verified on
  * the way, and shared where the file system can.
  *
- * @param from one manifest (by tag or digest), or all of a layout or archive, which keep their tags.
+ * @param from one manifest (by tag or digest), or all of a layout, archive or repository, which keep their tags.
  * @param to where to; a tag is for one manifest.
  * @returns what the destination lists them as.
  */
 export async function copyManifests(
-  from: LayoutReference,
+  from: ImageSource,
   to: LayoutReference,
   { platform, format }: CopyOptions = {},
 ): Promise<Descriptor[]> {
@@ -41,12 +41,12 @@ export async function copyManifests(
     );
   }
   if (to.tag !== undefined) checkTag(to.tag);
-  const found = await readSource(from);
-  const sources = platform === undefined ? found : [await instanceFor(found, platform, from.path)];
+  const found = await from.read();
+  const sources = platform === undefined ? found : [await instanceFor(found, platform, from.name)];
   if (to.tag !== undefined && sources.length !== 1) {
     const names = listNames(sources.map(({ descriptor }) => descriptor));
     throw new AmbiguousManifestError(
-      `${from.path}: expected one manifest to copy to the tag ${JSON.stringify(to.tag)}, found ${sources.length} (${names}); pick one by tag, digest or platform`,
+      `${from.name}: expected one manifest to copy to the tag ${JSON.stringify(to.tag)}, found ${sources.length} (${names}); pick one by tag, digest or platform`,
       { expected: '1', found: String(sources.length) },
     );
   }
@@ -81,17 +81,22 @@ export async function cloneLayout(from: string, to: string): Promise<{ readonly 
 }
 
 /** The image for a platform, under the tag of the manifest that it was found behind. */
-async function instanceFor(sources: readonly SourcedRef[], platform: Platform, path: string): Promise<SourcedRef> {
-  const tags = new Map<Instance, string | undefined>();
+export async function instanceFor(
+  sources: readonly SourcedRef[],
+  platform: Platform,
+  path: string,
+): Promise<SourcedRef> {
+  const instances = [];
   for (const { ref, descriptor } of sources) {
-    for (const instance of await instancesOf(ref, descriptor)) tags.set(instance, tagOf(descriptor));
+    const tag = tagOf(descriptor);
+    instances.push(...(await listInstances(ref, descriptor)).map((instance) => ({ ...instance, tag })));
   }
-  const found = findPlatform([...tags.keys()], platform, path);
-  const tag = tags.get(found);
+  const { tag, ...found } = findPlatform(instances, platform, path);
+  const ref = await found.read();
   return {
-    ref: found.image,
+    ref,
     descriptor: {
-      ...descriptorOf(found.image),
+      ...descriptorOf(ref),
       ...(found.platform && { platform: found.platform }),
       ...(tag !== undefined && { annotations: { [refNameAnnotation]: tag } }),
     },

@@ -14,7 +14,7 @@ import {
 import { ensureLayout, type LayoutDirectory, openLayout } from '../layout/directory';
 import { listNames, tagOf, withoutTag } from '../layout/find';
 import type { LayoutReference } from '../layout/reference';
-import { readSource } from '../layout/source';
+import type { ImageSource } from '../layout/source';
 import type { Index } from '../ref';
 import type { Descriptor, Platform } from '../spec/documents';
 import { formatPlatform, parsePlatform, platformDistance, thisPlatform } from '../spec/platform';
@@ -47,7 +47,7 @@ export interface InstanceChoice {
  */
 export async function createIndex(
   { path, tag }: LayoutReference,
-  sources: readonly LayoutReference[],
+  sources: readonly ImageSource[],
   choice: InstanceChoice,
   change: IndexChange,
 ): Promise<Descriptor> {
@@ -69,10 +69,10 @@ export async function createIndex(
   return layout.insert(addToIndex(newIndex([], change), entries), { tag });
 }
 
-/** Adds images of a layout, an archive or another tag to an index. */
+/** Adds images of a layout, an archive, a registry or another tag to an index. */
 export async function addToListedIndex(
   list: LayoutReference,
-  source: LayoutReference,
+  source: ImageSource,
   choice: InstanceChoice,
   words: InstanceWords,
 ): Promise<Descriptor> {
@@ -86,7 +86,7 @@ export async function addArtifactToIndex(
   list: LayoutReference,
   options: ArtifactOptions,
   root: string,
-  subject: LayoutReference | undefined,
+  subject: ImageSource | undefined,
   words: InstanceWords,
 ): Promise<Descriptor> {
   const layout = await openLayout(list.path);
@@ -121,7 +121,7 @@ export async function annotateInstance(
 export async function annotateIndex(
   list: LayoutReference,
   annotations: Readonly<Record<string, string>>,
-  subject: LayoutReference | undefined,
+  subject: ImageSource | undefined,
 ): Promise<Descriptor> {
   const layout = await openLayout(list.path);
   const about = subject && (await subjectOf(subject));
@@ -153,12 +153,12 @@ async function nameIn(layout: LayoutDirectory, { path, tag, digest }: LayoutRefe
   );
 }
 
-async function entriesOf(source: LayoutReference, { all = false, platform }: InstanceChoice): Promise<IndexEntry[]> {
+async function entriesOf(source: ImageSource, { all = false, platform }: InstanceChoice): Promise<IndexEntry[]> {
   const entries: IndexEntry[] = [];
-  for (const { ref, descriptor } of await readSource(source)) {
+  for (const { ref, descriptor } of await source.read()) {
     const instances = await instancesOf(ref, descriptor);
     const chosen =
-      all || ref.kind === 'image' ? instances : [findPlatform(instances, platform ?? thisPlatform(), source.path)];
+      all || ref.kind === 'image' ? instances : [findPlatform(instances, platform ?? thisPlatform(), source.name)];
     for (const { image, platform: own, descriptor: listed } of chosen) {
       const annotations = listed && withoutTag(listed).annotations;
       entries.push({ ref: image, ...(own && { platform: own }), ...(annotations && { annotations }) });

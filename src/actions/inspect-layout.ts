@@ -1,8 +1,7 @@
 import { AmbiguousManifestError } from '../errors';
 import { asIndex, platformOf } from '../image-index';
 import { listNames, tagOf, withoutTag } from '../layout/find';
-import type { LayoutReference } from '../layout/reference';
-import { readSource } from '../layout/source';
+import type { ImageSource } from '../layout/source';
 import { artifactTypeOf, type Ref, readConfig, walkRefs } from '../ref';
 import type { Descriptor, ImageIndex, Platform } from '../spec/documents';
 import { isImageConfigType } from '../spec/media-types';
@@ -47,11 +46,11 @@ export interface InspectedLayout {
   readonly manifests: readonly InspectedManifest[];
 }
 
-/** Reads everything of a layout, or of one manifest in it, but the layers; throws what reading it throws. */
-export async function inspectLayout(reference: LayoutReference): Promise<InspectedLayout> {
+/** Reads everything of a layout or a repository, or of one manifest in it, but the layers; throws what reading it throws. */
+export async function inspectLayout(source: ImageSource): Promise<InspectedLayout> {
   const manifests = [];
-  for (const { ref, descriptor } of await readSource(reference)) manifests.push(await inspectRoot(ref, descriptor));
-  return { path: reference.path, manifests };
+  for (const { ref, descriptor } of await source.read()) manifests.push(await inspectRoot(ref, descriptor));
+  return { path: source.name, manifests };
 }
 
 /** Everything of one index: its own document, and what it lists. */
@@ -67,12 +66,12 @@ export interface InspectedIndex {
  *
  * @throws {NotAnIndexError} if it is an image.
  */
-export async function inspectIndex(reference: LayoutReference): Promise<InspectedIndex> {
-  const [only, ...more] = await readSource(reference);
+export async function inspectIndex(source: ImageSource): Promise<InspectedIndex> {
+  const [only, ...more] = await source.read();
   if (only === undefined || more.length > 0) {
     const found = [only, ...more].flatMap((source) => source?.descriptor ?? []);
     throw new AmbiguousManifestError(
-      `${reference.path}: expected one index, found ${found.length} manifests (${listNames(found)}); pick one by tag or digest`,
+      `${source.name}: expected one index, found ${found.length} manifests (${listNames(found)}); pick one by tag or digest`,
       { expected: '1', found: String(found.length) },
     );
   }

@@ -1,11 +1,19 @@
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
+import { parseImageReference, sourceAt } from '../actions/image-reference';
 import { type LayoutReference, parseLayoutReference } from '../layout/reference';
+import type { ImageSource } from '../layout/source';
+import { registries } from './registries';
 
 /** A layout on the command line: `path`, `path:tag` or `path@digest`. */
-export function reference(text: string, root = process.cwd()): LayoutReference {
+export function layoutReference(text: string): LayoutReference {
   const parsed = parseLayoutReference(text);
-  return { ...parsed, path: resolve(root, parsed.path) };
+  return { ...parsed, path: resolve(parsed.path) };
+}
+
+/** Images on the command line: a layout or an archive, or `docker://` and a reference to a registry. */
+export function imageSource(text: string): ImageSource {
+  return sourceAt(parseImageReference(text, process.cwd()), registries());
 }
 
 /** A list in one argument, as in `linux/amd64,linux/arm64`. */

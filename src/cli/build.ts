@@ -4,12 +4,14 @@ import type { Command } from 'commander';
 import { buildImage } from '../actions/build-image';
 import { sourceDateEpoch } from '../actions/created';
 import { imageOptionsSchema } from '../actions/image-options';
+import { parseImageReference, sourceAt } from '../actions/image-reference';
 import { fileSystemStep } from '../errors';
 import { parseDocument } from '../spec/json';
 import { progressOn } from '../terminal/progress';
 import { imageReport } from '../terminal/reports';
-import { list, reference } from './arguments';
+import { list } from './arguments';
 import { print } from './print';
+import { registries } from './registries';
 
 /** `nx-oci image`. */
 export function addBuildCommands(nxOci: Command): void {
@@ -46,7 +48,7 @@ async function image(flags: { options: string; output: string; platforms?: strin
       options,
       root,
       output: resolve(flags.output),
-      base: options.base === undefined ? undefined : reference(options.base, root),
+      base: options.base === undefined ? undefined : sourceAt(parseImageReference(options.base, root), registries()),
       epoch: sourceDateEpoch(process.env),
       onProgress: progress.layer,
     });

@@ -15,7 +15,7 @@ import { InvalidOptionError } from '../errors';
 import type { Descriptor } from '../spec/documents';
 import { parsePlatform } from '../spec/platform';
 import { descriptorLine, indexInspectReport } from '../terminal/reports';
-import { keyValue, list, reference } from './arguments';
+import { imageSource, keyValue, layoutReference, list } from './arguments';
 import { print } from './print';
 
 /** `nx-oci index …`: an image index as a thing that one edits. */
@@ -39,8 +39,8 @@ export function addIndexCommands(nxOci: Command): void {
     .action(async (name: string, images: string[], flags) => {
       const { annotation: annotations, artifactType } = flags;
       const change = { ...(annotations && { annotations }), ...(artifactType !== undefined && { artifactType }) };
-      const sources = images.map((image) => reference(image));
-      printDescriptor(flags, await createIndex(reference(name), sources, choiceOf(flags), change));
+      const sources = images.map(imageSource);
+      printDescriptor(flags, await createIndex(layoutReference(name), sources, choiceOf(flags), change));
     });
 
   withWords(withChoice(index.command('add')))
@@ -52,7 +52,7 @@ export function addIndexCommands(nxOci: Command): void {
     .action(async (name: string, image: string, flags) =>
       printDescriptor(
         flags,
-        await addToListedIndex(reference(name), reference(image), choiceOf(flags), wordsOf(flags)),
+        await addToListedIndex(layoutReference(name), imageSource(image), choiceOf(flags), wordsOf(flags)),
       ),
     );
 
@@ -70,9 +70,9 @@ export function addIndexCommands(nxOci: Command): void {
     .option('--json', 'print the new descriptor of the index as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci index add-artifact out:latest sbom.json --type application/spdx+json')
     .action(async (name: string, files: string[], flags) => {
-      const subject = flags.subject === undefined ? undefined : reference(flags.subject);
+      const subject = flags.subject === undefined ? undefined : imageSource(flags.subject);
       const options = artifactOptions(files, flags);
-      const added = await addArtifactToIndex(reference(name), options, process.cwd(), subject, wordsOf(flags));
+      const added = await addArtifactToIndex(layoutReference(name), options, process.cwd(), subject, wordsOf(flags));
       printDescriptor(flags, added);
     });
 
@@ -94,11 +94,11 @@ export function addIndexCommands(nxOci: Command): void {
         );
       }
       rejectMisplacedWords(flags);
-      const subject = flags.subject === undefined ? undefined : reference(flags.subject);
+      const subject = flags.subject === undefined ? undefined : imageSource(flags.subject);
       const annotated =
         manifest === undefined
-          ? await annotateIndex(reference(name), flags.annotation ?? {}, subject)
-          : await annotateInstance(reference(name), manifest, wordsOf(flags));
+          ? await annotateIndex(layoutReference(name), flags.annotation ?? {}, subject)
+          : await annotateInstance(layoutReference(name), manifest, wordsOf(flags));
       printDescriptor(flags, annotated);
     });
 
@@ -110,7 +110,7 @@ export function addIndexCommands(nxOci: Command): void {
     .option('--json', 'print the new descriptor of the index as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci index remove out:latest linux/arm64')
     .action(async (name: string, manifest: string, flags) =>
-      printDescriptor(flags, await removeInstance(reference(name), manifest)),
+      printDescriptor(flags, await removeInstance(layoutReference(name), manifest)),
     );
 
   index
@@ -120,7 +120,7 @@ export function addIndexCommands(nxOci: Command): void {
     .option('--json', 'print it as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci index inspect dist/examples/os/index:latest')
     .action(async (name: string, flags) => {
-      const inspected = await inspectIndex(reference(name));
+      const inspected = await inspectIndex(imageSource(name));
       print(flags.json, inspected, () => indexInspectReport(inspected, name));
     });
 }

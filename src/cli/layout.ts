@@ -16,7 +16,7 @@ import {
   listReport,
   verifyReport,
 } from '../terminal/reports';
-import { reference } from './arguments';
+import { imageSource, layoutReference } from './arguments';
 import { print } from './print';
 
 interface Json {
@@ -48,7 +48,7 @@ export function addLayoutCommands(nxOci: Command): void {
     .option('--json', 'print the tree as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci inspect dist/examples/os/image')
     .action(async (layout: string, { json }: Json) => {
-      const inspected = await inspectLayout(reference(layout));
+      const inspected = await inspectLayout(imageSource(layout));
       print(json, inspected, () => inspectReport({ ...inspected, path: layout }));
     });
 
@@ -109,7 +109,7 @@ export function addLayoutCommands(nxOci: Command): void {
     .addHelpText('after', '\nExample:\n  $ nx-oci copy dist/examples/os/index:latest out:v1 --platform linux/arm64')
     .action(async (from: string, to: string, flags: Json & { platform?: string; format?: 'oci' | 'docker' }) => {
       const { json, platform, format } = flags;
-      const copied = await copyManifests(reference(from), reference(to), {
+      const copied = await copyManifests(imageSource(from), layoutReference(to), {
         format,
         ...(platform !== undefined && { platform: parsePlatform(platform) }),
       });

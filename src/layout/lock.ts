@@ -7,10 +7,10 @@ import { fileSystemStep, hasSystemCode, LayoutLockedError } from '../errors';
 import { lockName } from './paths';
 
 /** A lock whose owner has not touched it for this many milliseconds belongs to a process that is gone. */
-const staleAfter = 5_000;
+export const staleAfter = 5_000;
 
-/** For how many milliseconds a lock is asked for. */
-const patience = 90_000;
+/** For how many milliseconds a lock is asked for, where nobody keeps it for longer than an edit. */
+const longEnough = 90_000;
 
 /** How many milliseconds lie between two attempts, at most. */
 const longestPause = 500;
@@ -19,15 +19,17 @@ const longestPause = 500;
  * Runs an edit of a layout while no other process edits it. Readers need no lock: they see the layout before or after.
  *
  * @param edit calls `stillHeld` before the step that makes its change visible.
+ * @param patience for how many milliseconds the lock is asked for.
  * @throws {LayoutLockedError} if others kept the lock for too long, or took it because this process slept for too long.
  * @throws {FileSystemError} if there can be no lock.
  */
 export async function withLayoutLock<T>(
   layout: string,
   edit: (stillHeld: () => Promise<void>) => Promise<T>,
+  patience: number = longEnough,
 ): Promise<T> {
   let lost: Error | undefined;
-  const release = await acquire(layout, (error) => {
+  const release = await acquire(layout, patience, (error) => {
     lost = error;
   });
   const acquired = await identityOf(layout);
@@ -47,7 +49,11 @@ export async function withLayoutLock<T>(
 }
 
 /** Waits for the lock; whatever else stands in the way will not go away by waiting. */
-async function acquire(layout: string, onCompromised: (error: Error) => void): Promise<() => Promise<void>> {
+async function acquire(
+  layout: string,
+  patience: number,
+  onCompromised: (error: Error) => void,
+): Promise<() => Promise<void>> {
   const lockfilePath = join(layout, lockName);
   const deadline = Date.now() + patience;
   for (let pause = 20; ; pause = Math.min(pause * 1.2, longestPause)) {

@@ -13,7 +13,7 @@ import {
   InvalidLayoutError,
   MissingIndexError,
 } from '../errors';
-import { findPlatform, instancesOf } from '../image-index';
+import { findPlatform, listInstances } from '../image-index';
 import { type Index, newRef, type Ref } from '../ref';
 import { type Descriptor, imageLayoutVersion, layoutMarkerSchema, type Platform } from '../spec/documents';
 import { parseDocument } from '../spec/json';
@@ -78,8 +78,8 @@ export async function readLayout(
   const tagged = tag === undefined ? index.children() : listedDescriptors(index, tag, path);
   if (platform) {
     const instances = [];
-    for (const descriptor of tagged) instances.push(...(await instancesOf(await index.ref(descriptor), descriptor)));
-    return findPlatform(instances, platform, path).image;
+    for (const descriptor of tagged) instances.push(...(await listInstances(await index.ref(descriptor), descriptor)));
+    return findPlatform(instances, platform, path).read();
   }
   const [only, ...more] = tagged;
   if (only === undefined) throw new EmptyIndexError(`${path}: expected one manifest in its index.json, found none`);

@@ -6,10 +6,25 @@ import { findDescriptor, listedDescriptors } from './find';
 import { readLayoutIndex } from './read';
 import type { LayoutReference } from './reference';
 
-/** A manifest with what the layout that it comes from says of it. */
+/** A manifest with what the layout or registry that it comes from says of it. */
 export interface SourcedRef {
   readonly ref: Ref;
   readonly descriptor: Descriptor;
+}
+
+/** Where images come from: a layout, an archive, a repository of a registry. Nothing is read before it is asked for. */
+export interface ImageSource {
+  /** Names the place in messages; behind it a tag (`:v1`) or a digest (`@sha256:…`) can stand. */
+  readonly name: string;
+  /** Of an image in a registry, how everybody names it: `registry/repository:tag`. */
+  readonly reference?: string;
+  /** The manifests that are meant: one, or all that there are. */
+  read(): Promise<SourcedRef[]>;
+}
+
+/** The manifests of a layout or an archive; see {@link readSource}. */
+export function layoutSource(reference: LayoutReference): ImageSource {
+  return { name: reference.path, read: () => readSource(reference) };
 }
 
 /** The index.json of a layout or of an archive. */

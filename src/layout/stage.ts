@@ -5,6 +5,7 @@ import { type Blob, type BlobSink, type FileBlob, fileBlob, isFileBlob, verified
 import type { Bytes } from '../compression';
 import { createDigester, type Digest } from '../digest';
 import { fileSystemStep, hasSystemCode, InvalidLayoutError } from '../errors';
+import type { Descriptor } from '../spec/documents';
 import { namesIn, stagingPrefix } from './paths';
 
 /**
@@ -52,14 +53,11 @@ export async function openStage(layout: string): Promise<Stage> {
     stageBlob: async (blob, digest) => {
       const isWrittenHere = isFileBlob(blob) && blob.writtenAs === digest && dirname(blob.path) === directory;
       if (isWrittenHere) return blob.path;
-      const path = nextPath();
       const expected = { digest, size: blob.size };
-      if (isFileBlob(blob)) {
-        await linkOrCopy(blob, path);
-        for await (const _ of verified(fileBlob(path, blob.size).open(), expected));
-      } else {
-        await writeFileSynced(path, verified(blob.open(), expected), () => undefined);
-      }
+      const shared = isFileBlob(blob) ? await stageFile(blob, nextPath(), expected) : undefined;
+      if (shared !== undefined) return shared;
+      const path = nextPath();
+      await writeFileSynced(path, verified(blob.open(), expected), () => undefined);
       return path;
     },
     stageDocument: async (content) => {
@@ -94,8 +92,25 @@ function isAlive(stagingName: string): boolean {
   }
 }
 
+/** The staged path; none if the blob's file is missing or damaged, and the blob knows how to get it again. */
+async function stageFile(
+  blob: FileBlob,
+  path: string,
+  expected: Pick<Descriptor, 'digest' | 'size'>,
+): Promise<string | undefined> {
+  try {
+    await linkOrCopy(blob, path);
+    for await (const _ of verified(fileBlob(path, blob.size).open(), expected));
+    return path;
+  } catch (error) {
+    await rm(path, { force: true });
+    if (!blob.isCopy) throw error;
+    return undefined;
+  }
+}
+
 /** Shares the bytes where the file system can (a reflink, else a hard link), copies them where it can't. */
-async function linkOrCopy(blob: FileBlob, target: string): Promise<void> {
+export async function linkOrCopy(blob: FileBlob, target: string): Promise<void> {
   const stats = await lstat(blob.path).catch(() => undefined);
   if (stats && !stats.isFile())
     throw new InvalidLayoutError(`${blob.path}: expected a regular file, found something else, which is not followed`);

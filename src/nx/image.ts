@@ -4,7 +4,7 @@ import { sourceDateEpoch } from '../actions/created';
 import { imageOptionsSchema } from '../actions/image-options';
 import { progressOn } from '../terminal/progress';
 import { imageReport } from '../terminal/reports';
-import { resolveLayout } from './layout';
+import { sourceFor } from './images';
 import { outputPathOption, readTarget } from './target';
 
 /** The options of the `image` executor. */
@@ -19,7 +19,7 @@ export async function runImage(rawOptions: unknown, context: ExecutorContext): P
       options,
       root: context.root,
       output,
-      base: options.base === undefined ? undefined : resolveLayout(options.base, 'base', context),
+      base: options.base === undefined ? undefined : sourceFor(options.base, 'base', context),
       epoch: sourceDateEpoch(process.env),
       onProgress: progress.layer,
     });

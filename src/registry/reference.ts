@@ -82,10 +82,16 @@ export function formatRegistryReference({ registry, repository, tag, digest }: R
 }
 
 const dockerHub = 'docker.io';
+const dockerHubHost = 'registry-1.docker.io';
 
 /** The host that serves a registry: Docker's own is known by another name than it is reached by. */
 export function servingHost(registry: string): string {
-  return registry === dockerHub ? 'registry-1.docker.io' : registry;
+  return registry === dockerHub ? dockerHubHost : registry;
+}
+
+/** The name by which users know the registry that a host serves: the inverse of {@link servingHost}. */
+export function registryServedBy(host: string): string {
+  return host === dockerHubHost ? dockerHub : host;
 }
 
 function splitName(name: string): RepositoryName {
@@ -100,6 +106,6 @@ function splitName(name: string): RepositoryName {
 
 /** A path begins with a dot more often than a host does. */
 function isRegistryName(text: string): boolean {
-  if (text.startsWith('.')) return false;
+  if (text.startsWith('.') || !registryPattern.test(text)) return false;
   return text === 'localhost' || text.includes('.') || text.includes(':');
 }

@@ -119,5 +119,9 @@ export type History = z.infer<typeof historySchema>;
 /** Where an index.json keeps the tag of a manifest. */
 export const refNameAnnotation = 'org.opencontainers.image.ref.name';
 
+/** Which image another one is built on: by name, and by the digest of its manifest. */
+export const baseNameAnnotation = 'org.opencontainers.image.base.name';
+export const baseDigestAnnotation = 'org.opencontainers.image.base.digest';
+
 /** The only version of the layout there is. */
 export const imageLayoutVersion = '1.0.0';

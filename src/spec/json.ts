@@ -138,7 +138,8 @@ function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   return { ...inner, path: [...first.path, ...inner.path] };
 }
 
-function jsonPath(path: readonly PropertyKey[]): string {
+/** Where in a document a value stands: `$.layers[0].size`. */
+export function jsonPath(path: readonly PropertyKey[]): string {
   const steps = path.map((step) =>
     typeof step === 'number'
       ? `[${step}]`

@@ -22,8 +22,7 @@ import {
 import type { ArtifactOptions } from '../../src/actions/artifact-options';
 import { type BuildArtifact, buildArtifact } from '../../src/actions/build-artifact';
 import { blobFile } from '../../src/layout/paths';
-import { parseLayoutReference } from '../../src/layout/reference';
-import { failureOf, sampleImage, snapshot, taggedLayout, temporaryDirectory, writeFiles } from '../fixtures';
+import { failureOf, sampleImage, snapshot, sourceOf, taggedLayout, temporaryDirectory, writeFiles } from '../fixtures';
 
 const title = 'org.opencontainers.image.title';
 const artifactType = 'application/x.test';
@@ -141,13 +140,13 @@ describe('the subject of an artifact', () => {
     const several = await taggedLayout({ v1: index, v2: other });
     const subjects = [only, `${several}:v2`, `${several}@${image.digest}`];
     const found = await Promise.all(
-      subjects.map((subject) => builtFrom({ artifactType }, { subject: parseLayoutReference(subject) })),
+      subjects.map((subject) => builtFrom({ artifactType }, { subject: sourceOf(subject) })),
     );
     expect(found.map(({ manifest }) => manifest.subject)).toEqual([index, other, image].map(descriptorOf));
   });
 
   test('does not come into the layout with it', async () => {
-    const subject = parseLayoutReference(await taggedLayout({ v1: await sampleImage() }));
+    const subject = sourceOf(await taggedLayout({ v1: await sampleImage() }));
     const { path } = await build({ artifactType }, { subject });
     expect(await verifyLayout(path)).toMatchObject({ problems: [], manifests: 1, blobs: 1 });
   });
@@ -157,7 +156,7 @@ describe('the subject of an artifact', () => {
     ['an unknown tag', UnknownTagError, ':v3', 'expected a manifest with the tag "v3", found v1, v2'],
   ])('must be there: %s', async (_, type, tag, message) => {
     const path = await taggedLayout({ v1: await sampleImage(['a']), v2: await sampleImage(['b']) });
-    const subject = parseLayoutReference(path + tag);
+    const subject = sourceOf(path + tag);
     expect((await failureOf(type, () => build({ artifactType }, { subject }))).message).toContain(message);
   });
 });

@@ -53,6 +53,7 @@ import {
 } from '../../src';
 import { type BuildImage, type BuiltImage, buildImage } from '../../src/actions/build-image';
 import type { ImageOptions } from '../../src/actions/image-options';
+import { layoutSource } from '../../src/layout/source';
 import { collect, memorySink, snapshot, tarListing, temporaryDirectory, writeFiles, writtenLayout } from '../fixtures';
 
 const workspace = (files: Readonly<Record<string, string | Uint8Array>> = { 'app/hello': 'hello\n' }) =>
@@ -108,7 +109,8 @@ const entry = async (ref: Ref, tag?: string): Promise<IndexEntry> => ({
   ...(tag !== undefined && { annotations: { 'org.opencontainers.image.ref.name': tag } }),
 });
 
-const on = async (root: Ref | readonly IndexEntry[], tag?: string) => ({ path: await writtenLayout(root), tag });
+const on = async (root: Ref | readonly IndexEntry[], tag?: string) =>
+  layoutSource({ path: await writtenLayout(root), ...(tag !== undefined && { tag }) });
 
 describe('determinism', () => {
   const options: ImageOptions = {
@@ -498,7 +500,7 @@ describe('on a base', () => {
       };
       const { path, images: built } = await build(
         { platforms, layers: [{ from: 'app' }] },
-        { base: { path: await layout(), tag } },
+        { base: layoutSource({ path: await layout(), tag }) },
       );
       expect(built.map(({ platform }) => platform)).toEqual(expected);
       for (const { platform, tag: own } of built) {
@@ -520,7 +522,10 @@ describe('on a base', () => {
       ['single', ['linux/amd64'], NoMatchingPlatformError, /expected an image for linux\/amd64, found windows\/amd64/],
     ])('the tag %s for %j is refused', async (tag, platforms, type, message) => {
       const output = join(temporaryDirectory(), 'image');
-      const refused = build({ platforms, layers: [{ from: 'app' }] }, { base: { path: await layout(), tag }, output });
+      const refused = build(
+        { platforms, layers: [{ from: 'app' }] },
+        { base: layoutSource({ path: await layout(), tag }), output },
+      );
       await expect(refused).rejects.toThrow(type);
       await expect(refused).rejects.toThrow(message);
       expect(existsSync(output)).toBe(false);
@@ -530,7 +535,7 @@ describe('on a base', () => {
       const { amd64, arm64 } = await images();
       const path = await writtenLayout([await entry(amd64, 'x'), await entry(arm64, 'x')]);
       await expect(readLayout(path, { tag: 'x' })).rejects.toThrow(AmbiguousManifestError);
-      const { images: built } = await build({ platforms: ['linux/arm64'] }, { base: { path } });
+      const { images: built } = await build({ platforms: ['linux/arm64'] }, { base: layoutSource({ path }) });
       expect(built).toMatchObject([{ platform: 'linux/arm64' }]);
     });
   });
@@ -551,7 +556,7 @@ describe('on a base', () => {
     const output = join(temporaryDirectory(), 'image');
     const refused = build(
       { layers: [{ from: 'app' }] },
-      { base: { path: handWritten(base, manifest, rawConfig) }, output },
+      { base: layoutSource({ path: handWritten(base, manifest, rawConfig) }), output },
     );
     await expect(refused).rejects.toThrow(SizeMismatchError);
     await expect(refused).rejects.toThrow(layer.digest);
@@ -565,7 +570,7 @@ describe('on a base', () => {
     const path = handWritten(base, encodeJson({ ...base.manifest, config }), rawConfig);
     const output = join(temporaryDirectory(), 'image');
     for (const platforms of [undefined, ['linux/amd64']]) {
-      const refused = build({ platforms }, { base: { path }, output });
+      const refused = build({ platforms }, { base: layoutSource({ path }), output });
       await expect(refused).rejects.toThrow(InvalidDocumentError);
       await expect(refused).rejects.toThrow(/expected as many diff_ids as manifest .* has layers \(1\), found 0/);
       expect(existsSync(output)).toBe(false);
@@ -689,7 +694,7 @@ describe('a build that fails', () => {
   test('a base that is no layout', () =>
     fails(
       {},
-      { base: { path: '/nonexistent' } },
+      { base: layoutSource({ path: '/nonexistent' }) },
       InvalidLayoutError,
       '/nonexistent/oci-layout: expected the marker file',
     ));
@@ -702,7 +707,7 @@ describe('a build that fails', () => {
     const content = readFileSync(blob);
     chmodSync(blob, 0o644);
     writeFileSync(blob, content.fill((content[20] ?? 0) ^ 1, 20, 21));
-    await fails({ layers: [app] }, { base: { path } }, Error, digest);
+    await fails({ layers: [app] }, { base: layoutSource({ path }) }, Error, digest);
   });
 
   test('an output with a user’s files', async () => {

@@ -27,13 +27,13 @@ import {
 import { type BuildIndex, type BuiltIndex, buildIndex } from '../../src/actions/build-index';
 import type { IndexOptions } from '../../src/actions/index-options';
 import { blobFile } from '../../src/layout/paths';
-import { parseLayoutReference } from '../../src/layout/reference';
 import {
   archiveOf,
   canReflink,
   failureOf,
   sampleImage,
   snapshot,
+  sourceOf,
   taggedLayout,
   temporaryDirectory,
   writtenLayout,
@@ -47,7 +47,7 @@ function build(
 ): Promise<BuiltIndex> {
   return buildIndex({
     options: { ...options, images: [...images] },
-    sources: images.map(parseLayoutReference),
+    sources: images.map(sourceOf),
     output: join(temporaryDirectory(), 'index'),
     ...more,
   });

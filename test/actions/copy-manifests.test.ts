@@ -31,6 +31,7 @@ import {
   failureOf,
   sampleImage,
   snapshot,
+  sourceOf,
   taggedLayout,
   temporaryDirectory,
   writtenLayout,
@@ -38,7 +39,7 @@ import {
 
 const missing = () => join(temporaryDirectory(), 'out');
 const copy = (from: string, to: string, options?: CopyOptions) =>
-  copyManifests(parseLayoutReference(from), parseLayoutReference(to), options);
+  copyManifests(sourceOf(from), parseLayoutReference(to), options);
 const platform = parsePlatform('linux/arm64');
 
 /** A layout with an index of two platforms and an image, by tags. */

@@ -44,6 +44,7 @@ import {
   run,
   sampleImage,
   snapshot,
+  sourceOf,
   taggedLayout,
   temporaryDirectory,
   writeFiles,
@@ -109,7 +110,7 @@ describe('L2: look up by name', () => {
     const image = await sampleImage();
     const path = await taggedLayout({ latest: image });
     const before = snapshot(path);
-    const { message } = await failureOf(NotAnIndexError, () => addToListedIndex(name(path), name(path), {}, {}));
+    const { message } = await failureOf(NotAnIndexError, () => addToListedIndex(name(path), sourceOf(path), {}, {}));
     expect(message).toContain(`manifest ${image.digest}: expected media type ${mediaTypes.imageIndex}`);
     expect(message).toContain(`found ${mediaTypes.imageManifest}`);
     expect(snapshot(path)).toEqual(before);
@@ -119,7 +120,7 @@ describe('L2: look up by name', () => {
 test('L3: an image becomes an index of one', async () => {
   const image = await sampleImage(['a'], 'linux/arm/v6');
   const path = await taggedLayout({ single: image });
-  await createIndex(name(path, 'list'), [name(path, 'single')], {}, {});
+  await createIndex(name(path, 'list'), [sourceOf(`${path}:single`)], {}, {});
   expect(listOf(await indexIn(path, 'list'))).toEqual([['linux/arm/v6', image.digest]]);
 });
 
@@ -133,14 +134,14 @@ describe('L4: the instance', () => {
     const { index } = await multiPlatform(...there);
     const path = missing();
     const choice = wanted === undefined ? {} : { platform: parsePlatform(wanted) };
-    await createIndex(name(path), [reference(await writtenLayout(index))], choice, {});
+    await createIndex(name(path), [sourceOf(await writtenLayout(index))], choice, {});
     expect(listOf(await indexIn(path)).map(([platform]) => platform)).toEqual([expected]);
   });
 
   test('that is not there: the error lists what is, and no layout is left behind', async () => {
     const { index } = await multiPlatform('linux/cpu1', 'linux/cpu2');
     const [path, source] = [missing(), await writtenLayout(index)];
-    const error = await failureOf(NoMatchingPlatformError, () => createIndex(name(path), [reference(source)], {}, {}));
+    const error = await failureOf(NoMatchingPlatformError, () => createIndex(name(path), [sourceOf(source)], {}, {}));
     expect(error.message).toBe(
       `${source}: expected an image for ${formatPlatform(thisPlatform())}, found linux/cpu1, linux/cpu2`,
     );
@@ -181,7 +182,7 @@ describe('L6: add', () => {
   ])('an image of %s, with all that it leads to', async (_, source) => {
     const path = await emptyList();
     const image = await sampleImage(['a'], 'linux/arm64');
-    const added = await addToListedIndex(name(path), reference(await source(image)), {}, {});
+    const added = await addToListedIndex(name(path), sourceOf(await source(image)), {}, {});
     const index = await indexIn(path);
     expect(added.digest).toBe(index.digest);
     expect(listOf(index)).toEqual([['linux/arm64', image.digest]]);
@@ -191,7 +192,7 @@ describe('L6: add', () => {
   test('L13: an image of a docker save archive', async () => {
     const path = await emptyList();
     const image = await sampleImage(['a'], 'linux/arm64');
-    await addToListedIndex(name(path), reference(await dockerArchive(image)), {}, {});
+    await addToListedIndex(name(path), sourceOf(await dockerArchive(image)), {}, {});
     const [child] = (await indexIn(path)).children();
     expect(child).toMatchObject({ mediaType: mediaTypes.dockerManifest, platform: parsePlatform('linux/arm64') });
     const added = asImage(await (await indexIn(path)).ref(child as Descriptor));
@@ -202,7 +203,7 @@ describe('L6: add', () => {
   test('each image of an index, with --all, and what is there already once', async () => {
     const path = await emptyList();
     const { index, images } = await multiPlatform('linux/amd64', 'linux/arm64');
-    const source = reference(await writtenLayout(index));
+    const source = sourceOf(await writtenLayout(index));
     await addToListedIndex(name(path), source, { platform: parsePlatform('linux/arm64') }, {});
     await addToListedIndex(name(path), source, { all: true }, {});
     expect(listOf(await indexIn(path))).toEqual([
@@ -213,7 +214,7 @@ describe('L6: add', () => {
 
   test('with words of its own', async () => {
     const path = await emptyList();
-    const source = reference(await writtenLayout(await sampleImage(['a'], 'linux/arm/v7')));
+    const source = sourceOf(await writtenLayout(await sampleImage(['a'], 'linux/arm/v7')));
     const words = {
       variant: 'v6',
       osVersion: '1',
@@ -251,7 +252,7 @@ describe('L7: add an artifact made of files', () => {
       annotations: { of: 'artifact' },
     };
     const words = { annotations: { of: 'index' } };
-    await addArtifactToIndex(name(path), options, root, name(path, 'subject'), words);
+    await addArtifactToIndex(name(path), options, root, sourceOf(`${path}:subject`), words);
     const index = await indexIn(path);
     expect(index.children()).toMatchObject([{ artifactType: 'application/x', annotations: { of: 'index' } }]);
     const artifact = asImage(await index.ref(index.children()[0] as Descriptor));
@@ -347,7 +348,7 @@ describe('L8: annotate an instance', () => {
 test('L9: annotations and subject of the index itself', async () => {
   const image = await sampleImage();
   const path = await taggedLayout({ latest: newIndex([], { annotations: { kept: 'yes' } }), subject: image });
-  await annotateIndex(name(path), { added: 'yes' }, name(path, 'subject'));
+  await annotateIndex(name(path), { added: 'yes' }, sourceOf(`${path}:subject`));
   const changed = await annotateIndex(name(path), { added: 'again' }, undefined);
   const index = await indexIn(path);
   expect(index.manifest).toMatchObject({

@@ -21,12 +21,11 @@ import { newArtifact, titleAnnotation } from '../../src/artifact';
 import { bytesBlob } from '../../src/blob';
 import { convertRef } from '../../src/convert';
 import { digestOf } from '../../src/digest';
-import { parseLayoutReference } from '../../src/layout/reference';
 import { indexInspectReport, inspectReport } from '../../src/terminal/reports';
-import { archiveOf, failureOf, sampleImage, taggedLayout, writtenLayout } from '../fixtures';
+import { archiveOf, failureOf, sampleImage, sourceOf, taggedLayout, writtenLayout } from '../fixtures';
 
-const inspectAt = (path: string) => inspectLayout(parseLayoutReference(path));
-const inspectIndexAt = (path: string) => inspectIndex(parseLayoutReference(path));
+const inspectAt = (path: string) => inspectLayout(sourceOf(path));
+const inspectIndexAt = (path: string) => inspectIndex(sourceOf(path));
 
 const blobOf = ({ mediaType, digest, size }: Descriptor) => ({ mediaType, digest, size });
 const selfOf = (ref: Ref) => blobOf(descriptorOf(ref));

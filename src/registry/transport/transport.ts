@@ -25,6 +25,11 @@ export interface HttpRequest {
   readonly scopes?: readonly string[];
   /** Whether the same request may be sent again when nobody knows what became of it. By default GET and HEAD alone. */
   readonly idempotent?: boolean;
+  /**
+   * Whether addresses of this machine and of its link are refused, wherever redirects and names lead: for a place that
+   * somebody else named.
+   */
+  readonly publicOnly?: boolean;
 }
 
 export interface HttpResponse {

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import type { ExecutorContext, ProjectGraph } from '@nx/devkit';
 import { InvalidOptionError } from '../../src';
-import { resolveLayout } from '../../src/nx/layout';
+import { resolveImages } from '../../src/nx/images';
 import { sampleImage, temporaryDirectory, writtenLayout } from '../fixtures';
 
 /** A workspace whose project `os-base` builds a layout, and where the executor of `app` runs. */
@@ -34,7 +34,7 @@ async function workspace(): Promise<ExecutorContext> {
   };
 }
 
-describe('resolveLayout', () => {
+describe('resolveImages', () => {
   test.each([
     ['os-base:image', { path: 'dist/os-base/image' }],
     ['os-base:several', { path: 'dist/os-base/image' }],
@@ -48,13 +48,13 @@ describe('resolveLayout', () => {
     ['dist/os-base/image:', { path: 'dist/os-base/image:' }],
   ])('%j', async (text, { path, ...selection }) => {
     const context = await workspace();
-    expect(resolveLayout(text, 'base', context)).toEqual({ ...selection, path: resolve(context.root, path) });
+    expect(resolveImages(text, 'base', context)).toEqual({ ...selection, path: resolve(context.root, path) });
   });
 
   test.each(['os-bse:image', 'os-base:imagee'])('%j is neither a target nor a layout', async (text) => {
     const context = await workspace();
-    expect(() => resolveLayout(text, 'base', context)).toThrow(
-      `option "base": expected a target or a layout, found neither a target ${text} nor a directory`,
+    expect(() => resolveImages(text, 'base', context)).toThrow(
+      `option "base": expected a target, a layout or an image in a registry, found neither a target ${text} nor a directory`,
     );
   });
 
@@ -63,7 +63,7 @@ describe('resolveLayout', () => {
     ['os-base:lint', 'none'],
   ])('%j has no layout', async (text, outputs) => {
     const context = await workspace();
-    const resolving = () => resolveLayout(text, 'base', context);
+    const resolving = () => resolveImages(text, 'base', context);
     expect(resolving).toThrow(InvalidOptionError);
     expect(resolving).toThrow(
       `option "base": expected the target ${text} to have an OCI image layout among its outputs (${outputs}), found none; run "nx run ${text}", or add it to this target's dependsOn`,

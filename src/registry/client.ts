@@ -1,0 +1,72 @@
+import { exchange, findOrigin } from './exchange';
+import { mirroredRepository } from './mirrors';
+import type { RepositoryName } from './reference';
+import { remoteRepository } from './remote-repository';
+import type { Repository } from './repository';
+import { withAuthorization } from './transport/authorization';
+import type { Credentials } from './transport/credential';
+import { type HttpOptions, httpTransport } from './transport/http';
+import { withRedirects } from './transport/redirects';
+import { type Retries, withRetries } from './transport/retries';
+
+/** How registries are reached. */
+export interface ClientOptions extends Retries, Pick<HttpOptions, 'ca' | 'environment' | 'timeouts'> {
+  /** By default nobody is known anywhere. */
+  readonly credentials?: Credentials;
+  /** Registries (`host` or `host:port`) that are reached without TLS, or with a certificate that nobody vouches for. */
+  readonly insecure?: readonly string[];
+  /** Where a registry is read from first: by its name, `host[:port][/repository prefix]` of others. */
+  readonly mirrors?: Readonly<Record<string, readonly string[]>>;
+  /** Ends everything under way. */
+  readonly signal?: AbortSignal;
+}
+
+/** Repositories of any registry, over connections and tokens that are shared. */
+export interface RegistryClient extends AsyncDisposable {
+  repository(name: RepositoryName): Repository;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}
+
+/** Opens a client. Nothing is asked before a repository is. */
+export function registryClient(options: ClientOptions = {}): RegistryClient {
+  const { credentials = async () => undefined, insecure = [], mirrors = {}, signal, policy, onRetry } = options;
+  const isInsecure = (registry: string) => insecure.includes(registry);
+  const http = httpTransport({ ...options, insecureTls: isInsecure });
+  const transport = withRetries(withAuthorization(withRedirects(http), credentials), policy, onRetry);
+  const origins = new Map<string, Promise<URL>>();
+
+  const originOf = (registry: string): Promise<URL> => {
+    const known = origins.get(registry);
+    if (known) return known;
+    const origin = findOrigin(registry, isInsecure(registry), http, signal);
+    origins.set(registry, origin);
+    // A registry that starts later is looked for again.
+    origin.catch(() => origins.delete(registry));
+    return origin;
+  };
+
+  const direct = (name: RepositoryName): Repository =>
+    remoteRepository(
+      exchange(name, () => originOf(name.registry), transport, signal),
+      { policy, onRetry },
+    );
+  return {
+    repository: (name) => {
+      const repository = direct(name);
+      const nearer = mirrors[name.registry] ?? [];
+      if (nearer.length === 0) return repository;
+      return mirroredRepository(
+        repository,
+        nearer.map((mirror) => direct(behindMirror(mirror, name))),
+      );
+    },
+    close: http.close,
+    [Symbol.asyncDispose]: http.close,
+  };
+}
+
+function behindMirror(mirror: string, { repository }: RepositoryName): RepositoryName {
+  const [registry = mirror, ...prefix] = mirror.split('/');
+  return { registry, repository: [...prefix, repository].join('/') };
+}

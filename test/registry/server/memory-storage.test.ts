@@ -1,0 +1,4 @@
+import { memoryStorage } from '../../../src/registry/server/memory-storage';
+import { storageSuite } from './storage-suite';
+
+storageSuite('memory storage', async () => memoryStorage());
