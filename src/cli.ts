@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { addBuildCommands } from './cli/build';
 import { addIndexCommands } from './cli/image-index';
 import { addLayoutCommands } from './cli/layout';
+import { addRegistryCommands } from './cli/registry';
 import { FileSystemError } from './errors';
 import { failureReport } from './terminal/failure';
 
@@ -15,13 +16,14 @@ process.env.UV_THREADPOOL_SIZE ??= String(Math.max(4, availableParallelism() + 2
 
 function program(): Command {
   const nxOci = new Command('nx-oci')
-    .description('Builds, checks and edits OCI image layouts without a container daemon.')
+    .description('Builds, checks, edits, pushes and serves OCI images without a container daemon.')
     .version(packageVersion(), '-v, --version', 'Prints the version.')
     .helpOption('-h, --help', 'Prints what can be done, or how.')
     .showHelpAfterError('Run with --help for how it is used.');
   addBuildCommands(nxOci);
   addIndexCommands(nxOci);
   addLayoutCommands(nxOci);
+  addRegistryCommands(nxOci);
   return nxOci;
 }
 

@@ -2,7 +2,7 @@ import { convertRef, type ManifestFormat } from '../convert';
 import { AmbiguousManifestError, InvalidLayoutError, InvalidOptionError } from '../errors';
 import { findPlatform, listInstances } from '../image-index';
 import { layoutTree } from '../layout/create';
-import { ensureLayout } from '../layout/directory';
+import { ensureLayout, type InsertOptions } from '../layout/directory';
 import { listNames, tagOf, withoutTag } from '../layout/find';
 import { blobsIn, namesIn } from '../layout/paths';
 import { readLayoutIndex } from '../layout/read';
@@ -19,6 +19,7 @@ export interface CopyOptions {
   readonly platform?: Platform;
   /** Converts manifests to these media types; layers keep their bytes. */
   readonly format?: ManifestFormat;
+  readonly onProgress?: InsertOptions['onProgress'];
 }
 
 /**
@@ -32,7 +33,7 @@ export interface CopyOptions {
 export async function copyManifests(
   from: ImageSource,
   to: LayoutReference,
-  { platform, format }: CopyOptions = {},
+  { platform, format, onProgress }: CopyOptions = {},
 ): Promise<Descriptor[]> {
   if (to.digest !== undefined) {
     throw new InvalidOptionError(
@@ -59,7 +60,9 @@ export async function copyManifests(
   for (const { ref, descriptor } of converted) {
     const { annotations, platform: listedPlatform } = withoutTag(descriptor);
     const tag = to.tag ?? tagOf(descriptor);
-    copied.push(await destination.insert(ref, { tag, annotations: annotations ?? {}, platform: listedPlatform }));
+    copied.push(
+      await destination.insert(ref, { tag, annotations: annotations ?? {}, platform: listedPlatform, onProgress }),
+    );
   }
   return copied;
 }

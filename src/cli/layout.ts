@@ -1,13 +1,12 @@
 import { resolve } from 'node:path';
-import { type Command, Option } from 'commander';
-import { cloneLayout, copyManifests } from '../actions/copy-manifests';
+import type { Command } from 'commander';
+import { cloneLayout } from '../actions/copy-manifests';
 import { inspectLayout } from '../actions/inspect-layout';
 import { checkTag } from '../actions/tag';
 import { isDigest } from '../digest';
 import { openLayout } from '../layout/directory';
 import { readSourceIndex } from '../layout/source';
 import { verifyLayout } from '../layout/verify';
-import { parsePlatform } from '../spec/platform';
 import {
   cloneReport,
   collectReport,
@@ -16,7 +15,7 @@ import {
   listReport,
   verifyReport,
 } from '../terminal/reports';
-import { imageSource, layoutReference } from './arguments';
+import { imageSource } from './arguments';
 import { print } from './print';
 
 interface Json {
@@ -96,24 +95,6 @@ export function addLayoutCommands(nxOci: Command): void {
       const layout = await openLayout(path);
       const found = await layout.referrers(isDigest(name) ? name : (await layout.find(name)).digest, artifactType);
       print(json, found, () => listReport(found));
-    });
-
-  nxOci
-    .command('copy')
-    .description('Copies a manifest with all that it leads to, or all of a layout or archive, into another layout.')
-    .argument('<from>', 'layout or archive: path, path:tag or path@digest')
-    .argument('<to>', 'layout, which is made if it is missing: path, or path:tag for one manifest')
-    .option('--platform <platform>', 'only the image for this platform')
-    .addOption(new Option('--format <format>', 'convert manifests to these media types').choices(['oci', 'docker']))
-    .option('--json', 'print the copied descriptors as JSON')
-    .addHelpText('after', '\nExample:\n  $ nx-oci copy dist/examples/os/index:latest out:v1 --platform linux/arm64')
-    .action(async (from: string, to: string, flags: Json & { platform?: string; format?: 'oci' | 'docker' }) => {
-      const { json, platform, format } = flags;
-      const copied = await copyManifests(imageSource(from), layoutReference(to), {
-        format,
-        ...(platform !== undefined && { platform: parsePlatform(platform) }),
-      });
-      print(json, copied, () => listReport(copied));
     });
 
   nxOci

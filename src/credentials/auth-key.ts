@@ -12,7 +12,7 @@ export const isDockerHub = (registry: string): boolean => dockerHubHosts.has(reg
  * only the host counts; a plain name goes before a URL.
  *
  * @param repository `undefined` for keys of whole registries alone.
- * @see https://github.com/containers/image/blob/v5.36.2/docs/containers-auth.json.5.md
+ * @see https://github.com/containers/image/blob/v5.36.1/docs/containers-auth.json.5.md
  */
 export function keysFor(keys: readonly string[], registry: string, repository?: string): readonly string[] {
   const host = canonicalHost(registry);

@@ -45,7 +45,7 @@ export function findCredentials(environment: NodeJS.ProcessEnv, home: string): C
  * The files that may have credentials, in the order in which they are read: `$REGISTRY_AUTH_FILE` alone where it is set, else
  * those of Podman and Skopeo, then Docker's.
  *
- * @see https://github.com/containers/image/blob/v5.36.2/docs/containers-auth.json.5.md
+ * @see https://github.com/containers/image/blob/v5.36.1/docs/containers-auth.json.5.md
  */
 function authFiles(environment: NodeJS.ProcessEnv, home: string): readonly string[] {
   const { REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR, XDG_CONFIG_HOME, DOCKER_CONFIG } = environment;

@@ -52,14 +52,13 @@ export async function askHelper(question: HelperQuestion): Promise<Credential | 
   if (ending.kind === 'absent') {
     throw refuse(
       `a program on PATH, because ${configuredIn} names it`,
-      ending.code === 'ENOENT' ? 'none' : `one that can't be run (${ending.code})`,
+      `none that can be run (${ending.code})`,
       `install ${program}, or take ${JSON.stringify(helper)} out of ${configuredIn}`,
     );
   }
   const advice = `give ${key} to "${program} get" on standard input to see what it says`;
   if (ending.kind === 'stopped') throw refuse('an answer', ending.reason, advice);
-  if (ending.code === 0)
-    return parseAnswer(ending.stdout, () => refuse('JSON with Username and Secret', 'none', advice));
+  if (ending.code === 0) return parseAnswer(ending.stdout, () => refuse('JSON with a Secret', 'none', advice));
   if (ending.stdout.trim() === notFound) return undefined;
   throw refuse('a credential', `a failure (${wordsOf(ending, environment)})`, advice);
 }

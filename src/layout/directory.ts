@@ -1,6 +1,6 @@
 import { lstat, mkdir, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { type BlobSink, type Blobs, bytesBlob, isFileBlob } from '../blob';
+import { type Blob, type BlobSink, type Blobs, bytesBlob, isFileBlob } from '../blob';
 import { inLanes } from '../concurrency';
 import type { Digest } from '../digest';
 import { fileSystemStep, InvalidLayoutError } from '../errors';
@@ -29,6 +29,8 @@ export interface InsertOptions {
   /** Of an image, the one in its config unless given. */
   readonly platform?: Platform;
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Takes how many bytes of all blobs are there; those that are shared instead of copied count at once. */
+  readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
 }
 
 /** What a collection removed, or would remove. */
@@ -152,7 +154,7 @@ function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
     list: (manifests: readonly Descriptor[], added: Descriptor) => Descriptor[],
   ) =>
     update(async (current) => {
-      await placeRef(ref, blobsPath, stagingPlace);
+      await placeRef(ref, blobsPath, stagingPlace, options.onProgress);
       const result = await listedAs(ref, options);
       return { manifests: list(current.manifest.manifests, result), result };
     });
@@ -211,23 +213,49 @@ function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
 }
 
 /** Writes what a ref leads to, each blob once; what lies in its place already, because it came from there, stays. */
-async function placeRef(ref: Ref, blobsPath: string, stagingPlace: string): Promise<void> {
+async function placeRef(
+  ref: Ref,
+  blobsPath: string,
+  stagingPlace: string,
+  onProgress?: InsertOptions['onProgress'],
+): Promise<void> {
   const blobs = await reachableBlobs(ref);
   const directories = new Set([...blobs.keys()].map((digest) => dirname(blobIn(blobsPath, digest))));
   for (const directory of directories) {
     await fileSystemStep('create the directory', directory, () => mkdir(directory, { recursive: true }));
   }
   const stage = await openStage(stagingPlace);
+  const total = [...blobs.values()].reduce((sum, { size }) => sum + size, 0);
+  let done = 0;
+  const report = (bytes: number) => {
+    done += bytes;
+    onProgress?.({ done, total });
+  };
   try {
     await inLanes(blobs, writeLanes, async ([digest, blob]) => {
       const target = blobIn(blobsPath, digest);
       const isInPlace = isFileBlob(blob) && resolve(blob.path) === target && (await exists(target));
-      if (!isInPlace) await moveInto(target, await stage.stageBlob(blob, digest));
+      const content = isFileBlob(blob) ? blob : watched(blob, report);
+      if (!isInPlace) await moveInto(target, await stage.stageBlob(content, digest));
+      if (isFileBlob(blob)) report(blob.size);
     });
   } finally {
     await stage.close();
   }
   for (const directory of directories) await syncDirectory(directory);
+}
+
+/** The blob, which says how much of it was read. */
+function watched(blob: Blob, report: (bytes: number) => void): Blob {
+  return {
+    size: blob.size,
+    open: async function* (range) {
+      for await (const chunk of blob.open(range)) {
+        report(chunk.length);
+        yield chunk;
+      }
+    },
+  };
 }
 
 async function moveInto(target: string, staged: string): Promise<void> {

@@ -1,11 +1,22 @@
 import { z } from 'zod';
+import { pushOptionsSchema } from '../actions/push-options';
 import { InvalidOptionError } from '../errors';
 import { artifactExecutorSchema } from './artifact';
 import { imageExecutorSchema } from './image';
 import { indexExecutorSchema } from './image-index';
+import { registryExecutorSchema } from './registry';
+import { releasePublishExecutorSchema } from './release-publish';
+
+interface ExecutorSchema {
+  readonly title: string;
+  readonly description: string;
+  readonly options: z.ZodType;
+  /** Runs until it is stopped, while the targets that depend on it run. */
+  readonly continuous?: true;
+}
 
 /** Each executor's options. Its schema.json is generated from here by `npm run schemas`, never written by hand. */
-export const executorSchemas: Readonly<Record<string, { title: string; description: string; options: z.ZodType }>> = {
+export const executorSchemas: Readonly<Record<string, ExecutorSchema>> = {
   image: {
     title: 'Image',
     description: 'Builds one OCI image per platform from build outputs and writes them as an OCI image layout.',
@@ -20,6 +31,22 @@ export const executorSchemas: Readonly<Record<string, { title: string; descripti
     title: 'Artifact',
     description: 'Builds an OCI artifact from files.',
     options: artifactExecutorSchema,
+  },
+  registry: {
+    title: 'Registry',
+    description: 'Runs a registry that serves images of targets, layouts and archives, while other targets need it.',
+    options: registryExecutorSchema,
+    continuous: true,
+  },
+  push: {
+    title: 'Push',
+    description: 'Pushes images to registries.',
+    options: pushOptionsSchema,
+  },
+  'release-publish': {
+    title: 'Release publish',
+    description: 'Pushes images to registries in "nx release publish".',
+    options: releasePublishExecutorSchema,
   },
 };
 
@@ -67,7 +94,7 @@ function jsonSchema(name: string): OptionSchema & { $schema?: string } {
   const executor = executorSchemas[name];
   if (executor === undefined)
     throw new InvalidOptionError(`executor ${name}: expected one of ${Object.keys(executorSchemas).join(', ')}`);
-  const { title, description, options } = executor;
+  const { title, description, options, continuous } = executor;
   const schema = z.toJSONSchema(options, { target: 'draft-7', io: 'input', reused: 'inline' });
-  return { title, description, ...schema } as OptionSchema;
+  return { title, description, ...(continuous && { continuous }), ...schema } as OptionSchema;
 }

@@ -38,11 +38,13 @@ export function readTarget<Options extends { outputPath: string }>(
   return { options, output, shownOutput: relative(context.root, output) };
 }
 
-function targetName({ projectName, targetName: target }: ExecutorContext): string {
+/** The target that runs, as one names it, for messages. */
+export function targetName({ projectName, targetName: target }: ExecutorContext): string {
   return `${projectName ?? 'project'}:${target ?? 'target'}`;
 }
 
-function projectRoot({ projectName, projectsConfigurations }: ExecutorContext): string {
+/** Of the project whose target runs, relative to the workspace. */
+export function projectRoot({ projectName, projectsConfigurations }: ExecutorContext): string {
   const project = projectName === undefined ? undefined : projectsConfigurations.projects[projectName];
   if (project) return project.root;
   throw new InvalidOptionError(`project ${JSON.stringify(projectName)}: expected it in the workspace, found none`);

@@ -5,6 +5,8 @@ import { formatSize } from './size';
 /** Shows how far long work is; must be stopped before anything else is printed. */
 export interface Progress {
   layer(progress: LayerProgress): void;
+  /** Of what goes to a registry or comes from one, in bytes. */
+  transfer(name: string, progress: { readonly done: number; readonly total: number }): void;
   stop(): void;
 }
 
@@ -14,7 +16,7 @@ const worthShowing = 64 * 1000 * 1000;
 /** A bar on a terminal; nothing in CI, in a file or in a pipe. */
 export function progressOn(stream: NodeJS.WriteStream, environment: NodeJS.ProcessEnv): Progress {
   if (!stream.isTTY || (environment.CI !== undefined && environment.CI !== 'false')) {
-    return { layer: () => undefined, stop: () => undefined };
+    return { layer: () => undefined, transfer: () => undefined, stop: () => undefined };
   }
   let bar: SingleBar | undefined;
   let shown = '';
@@ -22,23 +24,24 @@ export function progressOn(stream: NodeJS.WriteStream, environment: NodeJS.Proce
     bar?.stop();
     bar = undefined;
   };
+  const show = (name: string, done: number, total: number) => {
+    if (total < worthShowing) return;
+    if (bar === undefined || name !== shown) {
+      stop();
+      bar = new SingleBar({
+        stream,
+        format: '{name} [{bar}] {percentage}% of {size}',
+        clearOnComplete: true,
+        hideCursor: true,
+      });
+      bar.start(total, 0, { name, size: formatSize(total) });
+      shown = name;
+    }
+    bar.update(done);
+  };
   return {
     stop,
-    layer: ({ platform, layer, done, total }) => {
-      if (total < worthShowing) return;
-      const name = `${platform} ${layer}`;
-      if (bar === undefined || name !== shown) {
-        stop();
-        bar = new SingleBar({
-          stream,
-          format: '{name} [{bar}] {percentage}% of {size}',
-          clearOnComplete: true,
-          hideCursor: true,
-        });
-        bar.start(total, 0, { name, size: formatSize(total) });
-        shown = name;
-      }
-      bar.update(done);
-    },
+    layer: ({ platform, layer, done, total }) => show(`${platform} ${layer}`, done, total),
+    transfer: (name, { done, total }) => show(name, done, total),
   };
 }

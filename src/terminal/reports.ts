@@ -8,6 +8,7 @@ import type {
   InspectedLayout,
   InspectedManifest,
 } from '../actions/inspect-layout';
+import type { PushedImage } from '../actions/push-images';
 import { titleAnnotation } from '../artifact';
 import type { Collected } from '../layout/directory';
 import { tagOf } from '../layout/find';
@@ -174,4 +175,33 @@ export function indexInspectReport({ digest, mediaType, manifest, instances }: I
 function kindOf({ platform, artifactType, mediaType }: Descriptor): string {
   if (platform) return formatPlatform(platform);
   return artifactType ?? (isIndexType(mediaType) ? 'index' : mediaType);
+}
+
+/** What was pushed, and how much of it the registry had. */
+export function pushReport(pushed: readonly PushedImage[], isDryRun: boolean): string {
+  return pushed
+    .flatMap(({ reference, digest, manifests, blobs, bytes }) => {
+      const { uploaded, present, mounted } = blobs;
+      const words = isDryRun
+        ? [`${counted(uploaded, 'blob')} (${formatSize(bytes)}) at most would be sent`]
+        : [
+            `${counted(uploaded, 'blob')} sent (${formatSize(bytes)})`,
+            ...(mounted > 0 ? [`${mounted} mounted`] : []),
+            ...(present > 0 ? [`${present} there already`] : []),
+          ];
+      return [reference, `  digest ${digest}`, `  ${counted(manifests, 'manifest')}, ${words.join(', ')}`];
+    })
+    .join('\n');
+}
+
+/** Where a registry is, and what it serves. */
+export function registryReport(url: string, references: readonly string[]): string {
+  return [`registry ${url}`, ...references.map((reference) => `  ${reference}`)].join('\n');
+}
+
+/** Each locked reference with its digest. */
+export function lockReport(locked: Readonly<Record<string, string>>): string {
+  return Object.entries(locked)
+    .map(([reference, digest]) => `${reference}@${digest}`)
+    .join('\n');
 }

@@ -50,13 +50,16 @@ describe('an entry', () => {
     expect(await find({ auths }, 'docker.io', 'library/alpine')).toEqual(basic('user', 'secret'));
   });
 
-  test.each(['hunter2!', base64('hunter2'), 'hunter2', '====', ':hunter2'])('%j is no auth', async (auth) => {
-    const config = { auths: { 'ghcr.io': { auth }, 'quay.io': { auth: base64('user:secret') } } };
-    const error = await failureOf(CredentialsError, () => find(config, 'ghcr.io', 'a/b'));
-    expect(error.message).toContain('config.json: $.auths["ghcr.io"].auth: expected base64 of username:password');
-    expect(inspect(error, { depth: Infinity })).not.toContain(auth);
-    expect(await find(config, 'quay.io', 'a/b')).toEqual(basic('user', 'secret'));
-  });
+  test.each(['hunter2!', `${base64('user:hunter2')}!`, base64('hunter2'), 'hunter2', '====', ':hunter2'])(
+    '%j is no auth',
+    async (auth) => {
+      const config = { auths: { 'ghcr.io': { auth }, 'quay.io': { auth: base64('user:secret') } } };
+      const error = await failureOf(CredentialsError, () => find(config, 'ghcr.io', 'a/b'));
+      expect(error.message).toContain('config.json: $.auths["ghcr.io"].auth: expected base64 of username:password');
+      expect(inspect(error, { depth: Infinity })).not.toContain(auth);
+      expect(await find(config, 'quay.io', 'a/b')).toEqual(basic('user', 'secret'));
+    },
+  );
 });
 
 describe('a file', () => {

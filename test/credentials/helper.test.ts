@@ -55,9 +55,9 @@ describe('a credential helper', () => {
   });
 
   test.each<[string, string, string]>([
-    ['no JSON', 'echo hunter2', 'expected JSON with Username and Secret'],
-    ['half an answer', `echo '{"Username":"me","Secret":"hunter2'`, 'expected JSON with Username and Secret'],
-    ['another type', `echo '{"Username":"me","Secret":["hunter2"]}'`, 'expected JSON with Username and Secret'],
+    ['no JSON', 'echo hunter2', 'expected JSON with a Secret'],
+    ['half an answer', `echo '{"Username":"me","Secret":"hunter2'`, 'expected JSON with a Secret'],
+    ['another type', `echo '{"Username":"me","Secret":["hunter2"]}'`, 'expected JSON with a Secret'],
     ['an explanation', 'echo "keychain is locked"; exit 3', 'found a failure (exit code 3: keychain is locked)'],
     ['a complaint', 'echo "gpg failed" >&2; exit 1', 'found a failure (exit code 1: gpg failed)'],
     ['silence', 'exit 4', 'found a failure (exit code 4)'],
@@ -65,7 +65,7 @@ describe('a credential helper', () => {
     ['an answer and a failure', `echo '{"Username":"me","Secret":"hunter2"}'; exit 1`, 'found a failure (exit code 1)'],
     [
       'a complaint with the secret in it',
-      `echo '{"Username":"me","Secret":"hunter2"}'; echo "can't store hunter2" >&2; exit 1`,
+      `echo '{"Username":"me","Secret":"letmein"}'; echo "can't store letmein" >&2; exit 1`,
       `found a failure (exit code 1: can't store …)`,
     ],
     ['a complaint with a variable in it', 'echo "wrong: $MY_PASSWORD" >&2; exit 1', '(exit code 1: wrong: …)'],
@@ -77,15 +77,16 @@ describe('a credential helper', () => {
     expect(error.message).toContain('docker-credential-test for ghcr.io: expected ');
     expect(error.message).toContain(message);
     expect(error.message).toContain('give ghcr.io to "docker-credential-test get"');
-    expect(shown(error)).not.toContain('hunter2');
+    expect(shown(error)).not.toMatch(/hunter2|letmein/);
     expect(error.message.length).toBeLessThan(600);
   });
 
   test('that is not installed is named, with who wants it', async () => {
-    const error = await failureOf(CredentialsError, () => ask(temporaryDirectory(), { helper: 'nx-oci-absent' }));
+    const variables = { PATH: temporaryDirectory() };
+    const error = await failureOf(CredentialsError, () => ask('', { helper: 'nx-oci-absent', variables }));
     expect(error.message).toBe(
       'docker-credential-nx-oci-absent for ghcr.io: expected a program on PATH, because /home/me/.docker/config.json names it, ' +
-        'found none; install docker-credential-nx-oci-absent, or take "nx-oci-absent" out of /home/me/.docker/config.json',
+        'found none that can be run (ENOENT); install docker-credential-nx-oci-absent, or take "nx-oci-absent" out of /home/me/.docker/config.json',
     );
   });
 
@@ -93,7 +94,7 @@ describe('a credential helper', () => {
     const directory = temporaryDirectory();
     mkdirSync(join(directory, 'docker-credential-test'));
     const error = await failureOf(CredentialsError, () => ask(directory));
-    expect(error.message).toContain("found one that can't be run (EACCES)");
+    expect(error.message).toContain('found none that can be run (EACCES)');
   });
 
   test.each(['sleep 20', 'sleep 20 & wait', 'trap "" TERM; while :; do sleep 1; done'])(

@@ -28,7 +28,8 @@ export function answer(
   if ((cutAfter !== undefined || flipByte !== undefined) && body.length > 0) {
     return answerWith(exchange, status, headers, bytesBlob(body));
   }
-  if (!begin(exchange, status, { ...headers, 'content-length': body.length })) return;
+  headers['content-length'] = body.length;
+  if (!begin(exchange, status, headers)) return;
   if (request.method === 'HEAD' || body.length === 0) response.end();
   else {
     record.bytesOut = body.length;

@@ -67,7 +67,8 @@ export interface Faults {
   befalling(target: Target): Misbehaviour;
 }
 
-const none: Misbehaviour = {};
+/** What befalls a request where nothing does. */
+export const noMisbehaviour: Misbehaviour = {};
 
 export function createFaults(): Faults {
   const active = new Set<{ readonly fault: Fault; hits: number }>();
@@ -83,8 +84,8 @@ export function createFaults(): Faults {
       };
     },
     befalling(target) {
-      if (active.size === 0) return none;
-      let misbehaviour = none;
+      if (active.size === 0) return noMisbehaviour;
+      let misbehaviour = noMisbehaviour;
       for (const entry of active) {
         if (!befalls(entry.fault, target)) continue;
         entry.hits++;

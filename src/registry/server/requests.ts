@@ -33,6 +33,7 @@ export function remember(requests: RegistryRequest[], request: OpenRequest): voi
 
 /** Headers as they may be shown to anybody. */
 export function withoutSecrets(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+  if (headers.authorization === undefined && headers.cookie === undefined) return headers;
   const { cookie: _, authorization, ...shown } = headers;
   return authorization === undefined ? shown : { ...shown, authorization: `${authorization.split(' ', 1)[0]} …` };
 }

@@ -3,7 +3,7 @@ import { createServer as createSecureServer } from 'node:https';
 import type { Gate } from './authentication';
 import { Refusal, refusalBody, refusalOf } from './errors';
 import { answer, answerJson, type Exchange } from './exchange';
-import type { Faults } from './faults';
+import { type Faults, noMisbehaviour } from './faults';
 import type { Handler, Registered } from './handler';
 import { listReferrers, listRepositories, listTags } from './listing';
 import { misbehave } from './misbehave';
@@ -27,36 +27,53 @@ export interface Served extends Registered {
   readonly closing: AbortSignal;
 }
 
-/** An HTTP server of a registry, not yet listening, and what it is at work on. */
+/** An HTTP server of a registry, not yet listening. */
 export interface RegistryServer {
   readonly server: Server;
-  readonly atWork: ReadonlySet<Promise<void>>;
+  /** When it is at work on nothing any more. */
+  idle(): Promise<void>;
 }
 
 /** For how many milliseconds an idle connection is kept, longer than clients keep them, so that none is met half-closed. */
 const keptAlive = 75_000;
 
+/** How many bytes are read from a socket at once, and wait in it to be sent. */
+const bufferSize = 256 * 1024;
+
 /** How much of a body that nobody wants is read, so that its client comes to read the answer: 64 MiB. */
 const maxUnwanted = 64 * 1024 * 1024;
 
 export function createRegistryServer(served: Served): RegistryServer {
-  const atWork = new Set<Promise<void>>();
-  const listener = (request: IncomingMessage, response: ServerResponse) => {
-    const work = serve(request, response, served)
-      .catch(() => void response.destroy())
-      .finally(() => atWork.delete(work));
-    atWork.add(work);
+  let atWork = 0;
+  let onIdle: () => void = () => undefined;
+  const listener = async (request: IncomingMessage, response: ServerResponse) => {
+    atWork++;
+    try {
+      await serve(request, response, served);
+    } catch {
+      response.destroy();
+    } finally {
+      atWork--;
+      if (atWork === 0) onIdle();
+    }
   };
   // An upload may take its time; what has no end ends with the server.
-  const options = { requestTimeout: 0, keepAliveTimeout: keptAlive, noDelay: true, highWaterMark: 256 * 1024 };
-  const server = served.tls
-    ? createSecureServer({ ...options, ...served.tls }, listener)
-    : createServer(options, listener);
-  return { server, atWork };
+  const options = { requestTimeout: 0, keepAliveTimeout: keptAlive, noDelay: true, highWaterMark: bufferSize };
+  const { tls } = served;
+  return {
+    server: tls ? createSecureServer({ ...options, ...tls }, listener) : createServer(options, listener),
+    idle: () =>
+      new Promise((resolve) => {
+        onIdle = resolve;
+        if (atWork === 0) resolve();
+      }),
+  };
 }
 
+const noQuery = new URLSearchParams();
+
 async function serve(request: IncomingMessage, response: ServerResponse, served: Served): Promise<void> {
-  const { method = '', url = '' } = request;
+  const { method = '', url = '', headers } = request;
   const question = url.indexOf('?');
   const path = question < 0 ? url : url.slice(0, question);
   const search = question < 0 ? '' : url.slice(question);
@@ -64,33 +81,33 @@ async function serve(request: IncomingMessage, response: ServerResponse, served:
     method,
     path,
     query: search,
-    headers: withoutSecrets(request.headers),
+    headers: withoutSecrets(headers),
     bytesIn: 0,
     bytesOut: 0,
   };
   served.arrived(record);
-  // Both fail when the client goes away, which whoever reads or writes notices.
-  response.on('error', () => undefined).on('close', () => served.ended(record));
-  request.on('error', () => undefined);
-  const target = { method, path, search, hasRange: request.headers.range !== undefined };
-  const misbehaviour = served.faults.befalling(target);
-  const exchange = { request, response, query: new URLSearchParams(search), misbehaviour, record };
+  // What is written to a client that went away is lost; who writes sees to it.
+  response.on('error', ignore).on('close', () => served.ended(record));
+  const misbehaviour = served.faults.befalling({ method, path, search, hasRange: headers.range !== undefined });
+  const query = search === '' ? noQuery : new URLSearchParams(search);
+  const exchange: Exchange = { request, response, query, misbehaviour, record };
   try {
-    if (await misbehave(exchange, served.closing)) return;
+    if (misbehaviour !== noMisbehaviour && (await misbehave(exchange, served.closing))) return;
     const route = routeOf(path);
     if ('repository' in route) record.repository = route.repository;
-    await respond(exchange, route, served);
+    if (route.endpoint === 'token' && served.gate?.answerToken) await served.gate.answerToken(exchange);
+    else {
+      if (served.gate) await served.gate.authorize(exchange, route);
+      await handlerOf(route, method)(exchange, route, served);
+    }
   } catch (error) {
     await refuse(exchange, error);
+  } finally {
+    if (!request.complete) discardBody(request);
   }
-  if (!request.complete) discardBody(request);
 }
 
-async function respond(exchange: Exchange, route: Route, served: Served): Promise<void> {
-  if (route.endpoint === 'token' && served.gate?.answerToken) return served.gate.answerToken(exchange);
-  await served.gate?.authorize(exchange, route);
-  await handlerOf(route, exchange.request.method ?? '')(exchange, route, served);
-}
+const ignore = (): void => undefined;
 
 /** @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support */
 const answerBase: Handler<'base'> = (exchange) =>

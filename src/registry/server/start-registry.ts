@@ -84,6 +84,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
   };
   try {
     for (const layout of layouts) await addLayout(storage, layout);
+    const isLogged = process.env.DEBUG?.includes('nx-oci:registry') ?? false;
     const running = createServer({
       storage,
       sessions,
@@ -94,7 +95,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
       ...(options.tls && { tls: options.tls }),
       arrived: (request) => remember(requests, request),
       ended: (request) => {
-        logRequest(request);
+        if (isLogged) logRequest(request);
         options.onRequest?.(request);
       },
       closing: closing.signal,
@@ -148,7 +149,7 @@ function createServer(served: Served): RegistryServer {
  *
  * @throws {InvalidOptionError}
  */
-async function listen({ server, atWork }: RegistryServer, port: number, host: string): Promise<() => Promise<void>> {
+async function listen({ server, idle }: RegistryServer, port: number, host: string): Promise<() => Promise<void>> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
@@ -169,7 +170,7 @@ async function listen({ server, atWork }: RegistryServer, port: number, host: st
     server.close();
     for (const socket of sockets) socket.destroy();
     await closed;
-    await inTime(Promise.allSettled(atWork));
+    await inTime(idle());
   };
 }
 
@@ -190,7 +191,6 @@ function urlHost(host: string): string {
 }
 
 function logRequest({ method, path, query, status, bytesIn, bytesOut }: RegistryRequest): void {
-  if (!process.env.DEBUG?.includes('nx-oci:registry')) return;
   const outcome = `${status ?? 'no answer'}, ${bytesIn} bytes in, ${bytesOut} bytes out`;
   process.stderr.write(`nx-oci:registry ${method} ${JSON.stringify(path + query)}: ${outcome}\n`);
 }

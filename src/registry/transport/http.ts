@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
 import type { Bytes } from '../../compression';
 import { untilAborted } from './abort';
@@ -30,7 +31,7 @@ export interface OpenTransport extends Transport {
 }
 
 /** A body that nobody wants is read to its end if that costs less than a new connection: in bytes and milliseconds. */
-const cheapest = { limit: 128 * 1024, wait: 1000 };
+const worthReading = { limit: 128 * 1024, wait: 1000 };
 
 /** Fewer and larger chunks for the reader of a fast body. */
 const highWaterMark = 256 * 1024;
@@ -82,19 +83,25 @@ function responseOf({ statusCode, headers, body }: Dispatcher.ResponseData, requ
     reading = true;
     try {
       yield* body;
+      await connectionFree();
     } catch (error) {
       throw networkError(error, request);
     }
   }
+  const discard = async () => {
+    if (reading) body.destroy();
+    // What is left of a destroyed body is of no interest.
+    else await body.dump({ ...worthReading, signal: AbortSignal.timeout(worthReading.wait) }).catch(() => undefined);
+    await connectionFree();
+  };
   return {
     status: statusCode,
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value].flat().join(', ')])),
     url: request.url,
     body: read(),
-    async discard() {
-      if (reading) body.destroy();
-      else
-        await body.dump({ limit: cheapest.limit, signal: AbortSignal.timeout(cheapest.wait) }).catch(() => undefined);
-    },
+    discard,
   };
 }
+
+/** undici uses a connection again one turn of the event loop later; who asks at once would open another one. */
+const connectionFree = () => setImmediate();

@@ -24,7 +24,7 @@ const meanings: readonly (readonly [codes: RegExp, found: string, advice: string
     'a certificate that is not trusted',
     'name the file of its CA in NODE_EXTRA_CA_CERTS, or correct the certificate',
   ],
-  [/^HPE_/, 'something else than HTTP', 'correct the name and port of the registry, or use https'],
+  [/^(HPE_|HTTPParserError$)/, 'something else than HTTP', 'correct the name and port of the registry, or use https'],
   [/^UND_ERR_ABORTED$/, 'a proxy that refuses', 'check HTTPS_PROXY, HTTP_PROXY and NO_PROXY'],
 ];
 
@@ -32,7 +32,7 @@ const meanings: readonly (readonly [codes: RegExp, found: string, advice: string
 export function networkError(error: unknown, { method, url, signal }: HttpRequest): unknown {
   if (signal?.aborted) return signal.reason;
   if (error instanceof OciError || !types.isNativeError(error)) return error;
-  const code = 'code' in error ? String(error.code) : error.name;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
   const [, found, advice] = meanings.find(([codes]) => codes.test(code)) ?? [/./, 'a broken connection', 'try again'];
   // undici's own errors hold what was received, which may be a token.
   const cause = Object.assign(new Error(error.message || code), { code });

@@ -51,6 +51,12 @@ export interface TestServer {
 /** What a server does once it has all of a request. */
 export type Answer = (received: Received, response: ServerResponse, request: IncomingMessage) => unknown;
 
+/** Answers paths differently. */
+export const byPath =
+  (answers: Readonly<Record<string, Answer>>, other: Answer): Answer =>
+  (received, response, request) =>
+    (answers[received.path] ?? other)(received, response, request);
+
 /**
  * A server on a free port of this machine, until the test file ends.
  *

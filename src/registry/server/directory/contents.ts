@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { bytesBlob } from '../../../blob';
 import { inLanes } from '../../../concurrency';
 import type { Digest } from '../../../digest';
-import { fileSystemStep } from '../../../errors';
+import { FileSystemError, fileSystemStep } from '../../../errors';
 import { newIndex } from '../../../image-index';
 import { blobsDirectory, blobsIn, indexFile, markerFile } from '../../../layout/paths';
 import { readLayoutIndex } from '../../../layout/read';
@@ -33,7 +33,7 @@ export interface Contents extends Listing {
  * Reads what the layout of a repository has, the one of another tool too.
  *
  * What index.json lists is a manifest, and so is what an index among them lists, if it is there. Every other file is a
- * blob; so is one that index.json marks as such. A manifest that can't be read is listed with the reason.
+ * blob; so is one that index.json marks as such. A manifest that is missing or damaged is listed with that as the reason.
  *
  * @throws {InvalidLayoutError} if it is no layout, and what {@link readLayoutIndex} throws besides.
  */
@@ -73,16 +73,21 @@ async function readManifests(
       unread.push(entry);
     }
     const next: Descriptor[] = [];
+    const follow = ({ data: _, ...child }: Descriptor) => {
+      if (files.has(child.digest)) next.push(child);
+    };
     await inLanes(unread, writeLanes, async (entry) => {
       try {
         const ref = parsedManifest({ ...entry, bytes: await blobs.manifest(entry) }, blobs);
         found.set(entry.digest, listedAs(entry, ref));
-        if (ref?.kind === 'index') next.push(...ref.children().filter(({ digest }) => files.has(digest)));
+        if (ref?.kind === 'index') ref.children().forEach(follow);
       } catch (failure) {
+        // It may be readable the next time, and must not be taken for damaged.
+        if (failure instanceof FileSystemError && failure.code !== 'ENOENT') throw failure;
         found.set(entry.digest, { ...listedAs(entry), failure });
       }
     });
-    level = next.map(({ data: _, ...entry }) => entry);
+    level = next;
   }
   return found;
 }

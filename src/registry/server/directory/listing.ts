@@ -1,10 +1,16 @@
 import type { Blobs } from '../../../blob';
 import type { Digest } from '../../../digest';
-import { LimitError, OciError } from '../../../errors';
+import { FileSystemError, LimitError, OciError } from '../../../errors';
 import { platformOf } from '../../../image-index';
 import { tagOf, withoutTag } from '../../../layout/find';
 import { descriptorOf, newRef, type Ref } from '../../../ref';
-import { type Descriptor, descriptorSchema, type ImageIndex, refNameAnnotation } from '../../../spec/documents';
+import {
+  type Descriptor,
+  descriptorSchema,
+  type ImageIndex,
+  type Platform,
+  refNameAnnotation,
+} from '../../../spec/documents';
 import { checkDocument, maxDocumentSize } from '../../../spec/json';
 import { isTag } from '../../reference';
 import type { StoredManifest } from '../storage';
@@ -34,8 +40,8 @@ export interface Tagged {
 }
 
 /**
- * What marks in index.json that the content of a manifest is a blob too: it was pushed as both. A file that a listed
- * manifest or index names as a manifest is otherwise no blob.
+ * What marks in index.json that content is a blob, which would be taken for a manifest alone without it: because a manifest
+ * with its digest was pushed too, or because an index names it as one.
  */
 const blobType = 'application/octet-stream';
 
@@ -70,7 +76,7 @@ export function listedAs(entry: Descriptor, ref?: Ref): Listed {
 export async function listedNew(manifest: StoredManifest, blobs: Blobs): Promise<Listed> {
   const { mediaType, digest, bytes, referrer } = manifest;
   const ref = parsedManifest(manifest, blobs);
-  const platform = ref && (await platformOf(ref).catch(() => undefined));
+  const platform = ref && (await knownPlatform(ref));
   const annotations = ref?.manifest.subject && ref.manifest.annotations;
   const entry = {
     ...(ref ? descriptorOf(ref) : { mediaType, digest, size: bytes.length }),
@@ -80,6 +86,16 @@ export async function listedNew(manifest: StoredManifest, blobs: Blobs): Promise
   // What is written must be readable again.
   checkDocument(entry, descriptorSchema, `manifest ${digest}`);
   return { ...listedAs(withoutTag(entry), ref), ...(referrer && { referrer }) };
+}
+
+/** The platform by the config of an image, unless that is missing or wrong: it may come later, or never. */
+async function knownPlatform(ref: Ref): Promise<Platform | undefined> {
+  try {
+    return await platformOf(ref);
+  } catch (error) {
+    if (error instanceof OciError && !(error instanceof FileSystemError)) return undefined;
+    throw error;
+  }
 }
 
 /** The image or index that the bytes are; the registry's door may let other manifests in, too. */
@@ -95,6 +111,7 @@ export function parsedManifest(
   }
 }
 
+/** A manifest under a tag, as readers of layouts look for it. */
 export function taggedAs(tag: string, { descriptor }: Listed): Tagged {
   const annotations = { ...descriptor.annotations, [refNameAnnotation]: tag };
   return { digest: descriptor.digest, json: JSON.stringify({ ...descriptor, annotations }) };
@@ -130,9 +147,10 @@ export function encodeListing(document: ImageIndex, listing: Listing, isBlob: (d
     mark(descriptor);
     children.forEach(mark);
   }
-  entries.push(...marks.values());
   const { manifests: _, ...rest } = document;
-  const bytes = Buffer.from(`${JSON.stringify(rest).slice(0, -1)},"manifests":[${entries.join()}]}`);
+  const bytes = Buffer.from(
+    `${JSON.stringify(rest).slice(0, -1)},"manifests":[${[...entries, ...marks.values()].join()}]}`,
+  );
   if (bytes.length > maxDocumentSize) throw new LimitError('index.json', maxDocumentSize, bytes.length);
   return bytes;
 }
