@@ -1,15 +1,16 @@
 import { median, type Sample, type Series } from './measure';
 
-export const goalIds = ['P1', 'P2', 'P6', 'P7', 'P8'] as const;
+export const goalIds = ['P1', 'P2', 'P6', 'P7', 'P8', 'P10', 'P11', 'P12'] as const;
 
 export type GoalId = (typeof goalIds)[number];
 
-/** One figure against another, or against a bound; `atMost` where there is a goal to reach. */
+/** One figure against another, or against a bound; `atMost` or `atLeast` where there is a goal to reach. */
 export interface Comparison {
   readonly figure: string;
   readonly value: number;
   readonly goal?: GoalId;
   readonly atMost?: number;
+  readonly atLeast?: number;
   readonly reached?: boolean;
 }
 
@@ -52,6 +53,27 @@ export function judgeIndex(series: Series): readonly Comparison[] {
   ].filter(isKnown);
 }
 
+/** Ours against a peer, pushing or pulling the same. */
+export function compareTransfers(goal: 'P10' | 'P11', ours: Series, peer: Series): readonly Comparison[] {
+  const bounds: Readonly<Record<string, number>> = goal === 'P10' ? { crane: 1, oras: 1 } : { crane: 0.9 };
+  return [compare('time', ratio(ours, peer, figures.wallSeconds), goal, bounds[peer.program.id])].filter(isKnown);
+}
+
+/** What a transfer keeps in memory must not grow with the blob. */
+export function compareTransferMemory(small: Series, large: Series): readonly Comparison[] {
+  return [compare('memory', ratio(large, small, figures.peakBytes), undefined, undefined)].filter(isKnown);
+}
+
+/** Our registry against another one. */
+export function compareServing(ours: Series, peer: Series): readonly Comparison[] {
+  const isSmall = peer.workload.id.includes('manifest');
+  const figure = isSmall ? figures.answersPerSecond : figures.servedBytesPerSecond;
+  const atLeast = isSmall ? 8 : 1;
+  const value = ratio(ours, peer, figure);
+  const name = isSmall ? 'manifests' : 'bytes';
+  return [{ figure: name, value, goal: 'P12' as const, atLeast, reached: value >= atLeast }].filter(isKnown);
+}
+
 type Figure = (sample: Sample) => number | undefined;
 
 export const figures = {
@@ -62,6 +84,8 @@ export const figures = {
   nanosecondsPerBlob: (sample) => sample.nanosecondsPerBlob,
   writtenBytes: (sample) => sample.writtenBytes,
   copiedBytes: (sample) => sample.copiedBytes,
+  answersPerSecond: (sample) => sample.answersPerSecond,
+  servedBytesPerSecond: (sample) => sample.servedBytesPerSecond,
 } satisfies Record<string, Figure>;
 
 /** The values of a figure; empty when the program does not have it. */

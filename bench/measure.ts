@@ -15,10 +15,13 @@ export interface Usage {
   readonly writtenBytes: number;
 }
 
-export interface Sample extends Usage {
+export interface Sample extends Partial<Usage> {
+  readonly wallSeconds: number;
   readonly layerBytes?: number;
   readonly nanosecondsPerBlob?: number;
   readonly copiedBytes?: number;
+  readonly answersPerSecond?: number;
+  readonly servedBytesPerSecond?: number;
 }
 
 /** What is measured: a program at a workload. */

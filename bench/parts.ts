@@ -1,9 +1,22 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Comparison, compareBuilds, compareLayoutCost, compareMemory, judgeIndex } from './goals';
+import {
+  type Comparison,
+  compareBuilds,
+  compareLayoutCost,
+  compareMemory,
+  compareServing,
+  compareTransferMemory,
+  compareTransfers,
+  judgeIndex,
+} from './goals';
+import { prepareLayerLayout } from './layer-layout';
 import { type Contender, type OnSample, runMeasured, type Series, takeTurns } from './measure';
 import { cli, ours, type Program } from './peers';
+import { dockerRegistry, ourRegistry } from './registries';
+import { blobLoad, manifestLoad, newServing } from './serving';
 import { copiedBytes, prepareSources } from './sources';
+import { newPull, newPush, ourTransfer, type Transferrer } from './transfers';
 import { type Payload, type PayloadId, preparePayload, removePayload } from './workloads';
 
 export interface Circumstances {
@@ -15,7 +28,7 @@ export interface Circumstances {
 
 /** One line of the table. */
 export interface Result extends Series {
-  readonly part: 'image' | 'memory' | 'createLayout' | 'index';
+  readonly part: 'image' | 'memory' | 'createLayout' | 'index' | 'push' | 'pull' | 'serve';
   /** Ours against this peer; in the parts of several workloads, this line against the smallest. */
   readonly comparisons: readonly Comparison[];
 }
@@ -67,6 +80,48 @@ export async function measureIndex({ scratch, rounds, onSample }: Circumstances)
   const program = { id: 'index', name: 'nx-oci index create --all' };
   const all = await takeTurns([{ program, workload, run }], rounds, onSample);
   return all.map((series) => ({ ...series, part: 'index', comparisons: judgeIndex(series) }));
+}
+
+/** P10 and P11: the same image to docker-registry and back, by us and by others; and ours with a larger one, for memory. */
+export async function measureTransfers(
+  part: 'push' | 'pull',
+  programs: readonly Transferrer[],
+  { scratch, rounds, onSample }: Circumstances,
+): Promise<readonly Result[]> {
+  const newTransfer = part === 'push' ? newPush : newPull;
+  const { path, ...workload } = await prepareLayerLayout('W5', scratch);
+  const all = await takeTurns(
+    programs.map((program) => newTransfer(program, path, workload, scratch)),
+    rounds,
+    onSample,
+  );
+  const { path: largePath, ...large } = await prepareLayerLayout('W5-1GB', scratch);
+  const [ofLarge] = await takeTurns([newTransfer(ourTransfer, largePath, large, scratch)], 1, onSample);
+  const [own] = all;
+  const goal = part === 'push' ? 'P11' : 'P10';
+  return [
+    ...all.map((series) => ({
+      ...series,
+      part,
+      comparisons: own === undefined || series === own ? [] : compareTransfers(goal, own, series),
+    })),
+    ...(ofLarge && own ? [{ ...ofLarge, part, comparisons: compareTransferMemory(own, ofLarge) }] : []),
+  ];
+}
+
+/** P12: manifests and bytes a second of our registry, against docker-registry. */
+export async function measureServing({ scratch, rounds, onSample }: Circumstances): Promise<readonly Result[]> {
+  const { path, layer, ...workload } = await prepareLayerLayout('W5', scratch);
+  const results: Result[] = [];
+  for (const load of [manifestLoad, blobLoad]) {
+    const contenders = [ourRegistry, dockerRegistry].map((program) =>
+      newServing(program, load, path, layer, { ...workload, id: `${workload.id} ${load.name}` }, scratch),
+    );
+    const [own, peer] = await takeTurns(contenders, rounds, onSample);
+    if (own) results.push({ ...own, part: 'serve', comparisons: [] });
+    if (own && peer) results.push({ ...peer, part: 'serve', comparisons: compareServing(own, peer) });
+  }
+  return results;
 }
 
 function newBuild(program: Program, payload: Payload, scratch: string): Contender {

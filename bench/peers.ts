@@ -97,7 +97,7 @@ const openssl: Program = {
 
 export const peers: readonly Program[] = [umoci, crane, pigz, buildah, openssl];
 
-export async function versionOf(program: Program): Promise<string> {
+export async function versionOf(program: Pick<Program, 'version'>): Promise<string> {
   const printed = await run('sh', ['-c', program.version], __dirname).catch(() => 'version unknown');
   return printed.trim().split('\n')[0] ?? '';
 }

@@ -84,8 +84,16 @@ function describeWorkload({ workload: { id, files, bytes } }: Subject): string {
 /** Per blob where that is what a run tells, of the whole program otherwise. */
 function describeTime(result: Result, choose: (values: readonly number[]) => readonly number[]): string {
   const perBlob = valuesOf(result, figures.nanosecondsPerBlob);
+  const perSecond = valuesOf(
+    result,
+    result.workload.id.includes('manifest') ? figures.answersPerSecond : figures.servedBytesPerSecond,
+  );
   const [values, format] =
-    perBlob.length > 0 ? [perBlob, nanoseconds] : [valuesOf(result, figures.wallSeconds), seconds];
+    perBlob.length > 0
+      ? [perBlob, nanoseconds]
+      : perSecond.length > 0
+        ? [perSecond, result.workload.id.includes('manifest') ? answers : throughput]
+        : [valuesOf(result, figures.wallSeconds), seconds];
   return values.length === 0 ? '' : choose(values).map(format).join(' to ');
 }
 
@@ -93,13 +101,17 @@ function leastAndMost(values: readonly number[]): readonly number[] {
   return [Math.min(...values), Math.max(...values)];
 }
 
-function describeComparison({ figure, value, goal, atMost, reached }: Comparison): string {
+function describeComparison({ figure, value, goal, atMost, atLeast, reached }: Comparison): string {
   const measured = `${figure} ${value.toFixed(value < 10 ? 3 : 1)}`;
-  return goal === undefined ? measured : `${measured} (${goal} <= ${atMost}: ${reached ? 'reached' : 'missed'})`;
+  return goal === undefined
+    ? measured
+    : `${measured} (${goal} ${atMost === undefined ? `>= ${atLeast}` : `<= ${atMost}`}: ${reached ? 'reached' : 'missed'})`;
 }
 
 const seconds = (value: number): string => known(value, `${value.toFixed(2)} s`);
 const megabytes = (value: number): string => known(value, `${(value / 1e6).toFixed(1)} MB`);
+const answers = (value: number): string => known(value, `${value.toFixed(0)}/s`);
+const throughput = (value: number): string => known(value, `${(value / 1e6).toFixed(0)} MB/s`);
 const nanoseconds = (value: number): string => known(value, `${value.toFixed(0)} ns/blob`);
 
 function known(value: number, formatted: string): string {

@@ -9,10 +9,14 @@ import {
   measureIndex,
   measureLayoutCost,
   measureMemory,
+  measureServing,
+  measureTransfers,
   type Result,
 } from './parts';
 import { ours, type Program, peers, versionOf } from './peers';
+import { dockerRegistry } from './registries';
 import { describeMachine, renderReport, writeJson } from './report';
+import { ourTransfer, type Transferrer, transferPeers } from './transfers';
 import type { PayloadId } from './workloads';
 
 interface Options {
@@ -41,12 +45,14 @@ async function bench(options: Options): Promise<void> {
   const started = new Date().toISOString();
   const asked = chosenPrograms(options);
   const programs = asked.filter((program) => program.missing() === undefined);
-  const skipped = asked.flatMap(({ name, missing }) => {
+  const others = otherPrograms(options);
+  const skipped = [...asked, ...others].flatMap(({ name, missing }) => {
     const reason = missing();
     return reason === undefined ? [] : [{ name, reason }];
   });
   const results = await inScratch(options.work, (scratch) => measureAll(options, programs, scratch));
-  const versions = programs.map(async (program) => ({ name: program.name, version: await versionOf(program) }));
+  const present = [...programs, ...others.filter(({ missing }) => missing() === undefined)];
+  const versions = present.map(async (program) => ({ name: program.name, version: await versionOf(program) }));
   const report = { started, machine: describeMachine(), programs: await Promise.all(versions), skipped, results };
   await writeJson(report, options.output);
   console.log(renderReport(report));
@@ -68,7 +74,15 @@ async function measureAll(
   }
   if (only.includes('P7')) results.push(...(await measureLayoutCost(circumstances)));
   if (only.includes('P8')) results.push(...(await measureIndex(circumstances)));
+  if (only.includes('P10')) results.push(...(await measureTransfers('pull', transferrers(), circumstances)));
+  if (only.includes('P11')) results.push(...(await measureTransfers('push', transferrers(), circumstances)));
+  if (only.includes('P12')) results.push(...(await measureServing(circumstances)));
   return results;
+}
+
+/** Us first, then those that are here. */
+function transferrers(): readonly Transferrer[] {
+  return [ourTransfer, ...transferPeers.filter(({ missing }) => missing() === undefined)];
 }
 
 function comparesBuilds(ids: readonly GoalId[]): boolean {
@@ -78,6 +92,12 @@ function comparesBuilds(ids: readonly GoalId[]): boolean {
 function chosenPrograms({ only = goalIds, peers: ids }: Options): readonly Program[] {
   if (comparesBuilds(only)) return [ours, ...peers.filter(({ id }) => (ids ?? peersOf(only)).includes(id))];
   return only.includes('P6') ? [ours] : [];
+}
+
+/** What pushes, pulls and serves for comparison. */
+function otherPrograms({ only = goalIds }: Options): readonly Pick<Program, 'name' | 'missing' | 'version'>[] {
+  const transfers = only.includes('P10') || only.includes('P11');
+  return [...(transfers ? transferPeers : []), ...(transfers || only.includes('P12') ? [dockerRegistry] : [])];
 }
 
 /** The peers that some goals name; for all goals all peers, with those that are only for reference. */

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { blake3 } from '@noble/hashes/blake3.js';
 import { InvalidDigestError, UnsupportedDigestAlgorithmError } from './errors';
 
 /** `algorithm:encoded`, checked by {@link parseDigest}: safe as part of a path. */
@@ -69,12 +68,15 @@ export function algorithmOf(digest: Digest): DigestAlgorithm {
 /** A digester that takes bytes as they stream by. */
 export function createDigester(algorithm: DigestAlgorithm = 'sha256'): Digester {
   // node:crypto hashes many times faster than JavaScript can, but has no blake3.
-  const hash = algorithm === 'blake3' ? blake3.create() : createHash(algorithm);
+  const hash = algorithm === 'blake3' ? blake3() : createHash(algorithm);
   return {
     update: (bytes) => void hash.update(bytes),
     digest: () => `${algorithm}:${Buffer.from(hash.digest()).toString('hex')}`,
   };
 }
+
+/** Loaded when it is needed: it is an ES module, which Jest can `require` only from Node 24.9 on. */
+const blake3 = () => (require('@noble/hashes/blake3.js') as typeof import('@noble/hashes/blake3.js')).blake3.create();
 
 /** The digest of bytes in memory. */
 export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = 'sha256'): Digest {

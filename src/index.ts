@@ -6,6 +6,7 @@ export type { Bytes, Compression } from './compression';
 export { defaultGzipLevel, gunzip, gzip } from './compression';
 export type { ManifestFormat } from './convert';
 export { convertRef } from './convert';
+export { findCredentials } from './credentials/find-credentials';
 export type { Digest, DigestAlgorithm, Digester } from './digest';
 export { asDigest, createDigester, digestAlgorithms, digestOf, isDigest, parseDigest } from './digest';
 export * from './errors';
@@ -63,6 +64,28 @@ export {
   readRef,
   walkRefs,
 } from './ref';
+export type { ClientOptions, RegistryClient } from './registry/client';
+export { registryClient } from './registry/client';
+export type { Pushed, PushOptions, PushProgress } from './registry/push';
+export { planPush, pushRef } from './registry/push';
+export type { RegistryReference, RepositoryName } from './registry/reference';
+export { formatRegistryReference, parseRegistryReference } from './registry/reference';
+export type { ManifestName, Repository } from './registry/repository';
+export type { Authentication, BasicAuthentication, BearerAuthentication } from './registry/server/authentication';
+export type { Fault, FaultHandle, Misbehaviour } from './registry/server/faults';
+export type { ServedLayout } from './registry/server/layouts';
+export { memoryStorage } from './registry/server/memory-storage';
+export type { Users } from './registry/server/passwords';
+export type { RegistryRequest } from './registry/server/requests';
+export type { Registry, RegistryOptions } from './registry/server/start-registry';
+export { startRegistry } from './registry/server/start-registry';
+export type { BlobUpload, RegistryStorage, StoredManifest } from './registry/server/storage';
+export type { Credential, Credentials } from './registry/transport/credential';
+export type { Timeouts } from './registry/transport/http';
+export { defaultTimeouts } from './registry/transport/http';
+export type { OnRetry, Retry, RetryPolicy } from './registry/transport/retries';
+export { defaultRetryPolicy } from './registry/transport/retries';
+export type { UploadOptions, UploadOutcome } from './registry/upload';
 export type {
   Descriptor,
   Execution,

@@ -33,25 +33,27 @@ export async function expandTokens(text: string, sources: TokenSources): Promise
     version: async () => (await versionOf(sources))?.replaceAll('+', '-'),
     date: async () => dayOf(sources),
   };
-  let expanded = text;
-  for (const [token, name = ''] of text.matchAll(/\{([^{}]*)\}/g)) {
-    const value = values[name];
-    const names = Object.keys(values).map((known) => `{${known}}`);
-    if (value === undefined || !Object.hasOwn(values, name)) {
-      throw new InvalidOptionError(`${text}: expected one of ${names.join(', ')}, found ${token}`, { found: token });
+  const found = new Map<string, string>();
+  for (const [token, name = ''] of text.matchAll(tokenPattern)) {
+    const value = Object.hasOwn(values, name) ? values[name] : undefined;
+    if (value === undefined) {
+      const known = Object.keys(values).map((name) => `{${name}}`);
+      throw new InvalidOptionError(`token ${token}: expected one of ${known.join(', ')}`, { found: token });
     }
-    const found = await value();
-    if (found === undefined) throw new InvalidOptionError(`${text}: ${missing[name]}`, { expected: token });
-    expanded = expanded.replaceAll(token, found);
+    const replacement = await value();
+    if (replacement === undefined) throw new InvalidOptionError(`token ${token}: ${missing[name]}`, { expected: token });
+    found.set(token, replacement);
   }
-  return expanded;
+  // Once over the text: what a token stands for is no place for tokens.
+  return text.replace(tokenPattern, (token) => found.get(token) as string);
 }
 
+const tokenPattern = /\{([^{}]*)\}/g;
+
 const missing: Readonly<Record<string, string>> = {
-  sha: `expected a commit for {sha}, found no Git repository and none of ${commitVariables.join(', ')}`,
-  version:
-    'expected a version for {version}, found none in NX_OCI_VERSION, in the package.json of the project and among the tags of Git',
-  date: 'expected a day for {date}, found neither SOURCE_DATE_EPOCH nor a commit',
+  sha: `expected a commit, found none in ${commitVariables.join(', ')} and none of Git`,
+  version: 'expected a version, found none in NX_OCI_VERSION, in package.json and among the tags of Git',
+  date: 'expected a day, found neither SOURCE_DATE_EPOCH nor a commit of Git',
 };
 
 function commitIn(environment: NodeJS.ProcessEnv): string | undefined {

@@ -9,6 +9,7 @@ import {
   parseRegistryReference,
   type RegistryReference,
 } from '../registry/reference';
+import { InvalidReferenceError } from '../errors';
 import { registrySource } from '../registry/source';
 
 /** What an image is named by: a layout or an archive, or a repository of a registry. */
@@ -26,11 +27,38 @@ export function isInRegistry(reference: ImageReference): reference is RegistryRe
  * @param root what paths are relative to.
  */
 export function parseImageReference(text: string, root: string): ImageReference {
-  if (hasRegistryScheme(text)) return parseRegistryReference(text);
+  if (namesRegistry(text, root)) return parseReference(text);
   const layout = parseLayoutReference(text);
-  const path = resolve(root, layout.path);
-  if (beginsWithRegistry(text) && !existsSync(path)) return parseRegistryReference(text);
-  return { ...layout, path };
+  return { ...layout, path: resolve(root, layout.path) };
+}
+
+/** Whether a text speaks of a registry, as {@link parseImageReference} takes it. */
+export function namesRegistry(text: string, root: string): boolean {
+  if (scheme.test(text)) return true;
+  const begins = beginsWithRegistry(text) || user.test(text);
+  return begins && !existsSync(resolve(root, parseLayoutReference(text).path));
+}
+
+const scheme = /^[a-z][a-z0-9+.-]*:\/\//i;
+
+/** What stands before the host in a URL: a name and a password, with an `@` behind them. */
+const user = /^[^/]*:.*@[^/]*\//s;
+
+/**
+ * Reads a reference to a registry that somebody wrote. One that is a URL, or has a user in it, is refused without a word
+ * of it, because it may hold a password.
+ *
+ * @throws {InvalidReferenceError}
+ */
+export function parseReference(text: string): RegistryReference {
+  const [, rest = text] = text.split(/^docker:\/\//);
+  const expected = 'registry/repository:tag, with docker:// before it or nothing';
+  if (scheme.test(rest)) throw new InvalidReferenceError(`reference: expected ${expected}, found a URL`, { expected });
+  if (!/@.*\//s.test(rest)) return parseRegistryReference(text);
+  throw new InvalidReferenceError(
+    `reference: expected ${expected}, found a user before "@"; docs/credentials.md says where credentials belong`,
+    { expected },
+  );
 }
 
 /** The manifests that a reference names. */

@@ -1,7 +1,8 @@
+import { bytesBlob } from '../blob';
 import type { Digest } from '../digest';
 import { InvalidOptionError, NotInRegistryError } from '../errors';
 import type { ImageSource } from '../layout/source';
-import { storedBlobs, storedManifest } from '../layout/store';
+import { keep, storedBlobs, storedManifest } from '../layout/store';
 import { descriptorOf, newRef } from '../ref';
 import type { RegistryClient } from '../registry/client';
 import { type LockedImages, lockFileName, readLockFile, updateLockFile } from '../registry/lock-file';
@@ -43,7 +44,7 @@ export function lockedSource(
       }
       const { rawManifest, mediaType } = await repository.read({ digest });
       const ref = newRef(rawManifest, mediaType, digest, blobs);
-      await blobs.manifest(descriptorOf(ref));
+      await keep(memory.store, digest, bytesBlob(rawManifest));
       return [{ ref, descriptor: descriptorOf(ref) }];
     },
   };

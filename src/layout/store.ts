@@ -57,7 +57,7 @@ export async function keep(store: string, digest: Digest, content: Blob): Promis
   const target = blobIn(join(store, blobsDirectory), digest);
   await fileSystemStep('create the directory', dirname(target), () => mkdir(dirname(target), { recursive: true }));
   await keepOutOfGit(store);
-  await removeAbandonedStages(store);
+  await swept(store);
   const stage = await openStage(store);
   try {
     const staged = await stage.stageBlob(content, digest);
@@ -65,6 +65,16 @@ export async function keep(store: string, digest: Digest, content: Blob): Promis
   } finally {
     await stage.close();
   }
+}
+
+/** Once for each store, before this process has stages there: one that is just being made looks like an abandoned one. */
+const sweeps = new Map<string, Promise<void>>();
+
+function swept(store: string): Promise<void> {
+  const sweep = sweeps.get(store) ?? removeAbandonedStages(store);
+  sweeps.set(store, sweep);
+  sweep.catch(() => sweeps.delete(store));
+  return sweep;
 }
 
 async function isWhole(file: FileBlob, descriptor: Descriptor): Promise<boolean> {

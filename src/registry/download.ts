@@ -26,8 +26,10 @@ async function* resumedBytes(
   let position = start;
   let etag: string | undefined;
   let body: AsyncGenerator<Uint8Array> | undefined;
-  const nextChunk = async () => {
+  const nextChunk = async (): Promise<IteratorResult<Uint8Array, void>> => {
     if (body === undefined) {
+      // Broken off behind the last byte: there is no range to ask for.
+      if (position > 0 && position >= descriptor.size) return { done: true, value: undefined };
       const response = await openAt(
         exchange,
         url,

@@ -1,5 +1,7 @@
 import type { Blob } from '../blob';
+import { ConnectionError } from '../errors';
 import { type RepositoryName, servingHost } from './reference';
+import { isPublicRegistry } from './transport/addresses';
 import { responseError } from './transport/response-error';
 import type { HttpMethod, HttpResponse, Transport } from './transport/transport';
 
@@ -18,6 +20,8 @@ export interface Question {
   readonly idempotent?: boolean;
   /** Another repository that has to be read for it. */
   readonly from?: string;
+  /** Ends this request, instead of the signal that ends all others. */
+  readonly signal?: AbortSignal;
 }
 
 /** The requests about one repository: its URLs, what they need to be allowed to do, and which answers are errors. */
@@ -28,7 +32,7 @@ export interface Exchange {
   url(path: string, query?: Readonly<Record<string, string>>): Promise<URL>;
   /**
    * The response, if it has one of the expected statuses. A URL of another origin than the registry's is asked without
-   * credentials.
+   * credentials, and may not lead from a public registry into this machine.
    *
    * @throws {NotInRegistryError}, {@link UnauthorizedError}, {@link RegistryError} naming what was asked for.
    */
@@ -50,13 +54,14 @@ export function exchange(
       for (const [key, value] of Object.entries(query)) url.searchParams.append(key, value);
       return url;
     },
-    ask: async ({ what, actions, expected, from, ...request }) => {
-      signal?.throwIfAborted();
-      const isOwn = request.url.origin === (await origin()).origin;
+    ask: async ({ what, actions, expected, from, signal: ends = signal, ...request }) => {
+      ends?.throwIfAborted();
+      const own = await origin();
+      const isOwn = request.url.origin === own.origin;
       const response = await transport({
         ...request,
-        ...(isOwn && { scopes: scopesOf(name, actions, from) }),
-        ...(signal && { signal }),
+        ...(isOwn ? { scopes: scopesOf(name, actions, from) } : { publicOnly: isPublicRegistry(own) }),
+        ...(ends && { signal: ends }),
       });
       if (expected.includes(response.status)) return response;
       throw await responseError(response, `${name.registry}/${name.repository}: ${what}`, {
@@ -91,7 +96,7 @@ export async function findOrigin(
   const host = servingHost(registry);
   if (!isInsecure && !isLoopback(host)) return new URL(`https://${host}`);
   const schemes = isLoopback(host) ? ['http', 'https'] : ['https', 'http'];
-  let failure: unknown;
+  const failures: Partial<Record<string, unknown>> = {};
   for (const scheme of schemes) {
     const origin = new URL(`${scheme}://${host}`);
     try {
@@ -103,11 +108,16 @@ export async function findOrigin(
       });
       await response.discard();
       // A server that speaks TLS alone answers plain HTTP with a 400.
-      if (response.status !== 400) return origin;
+      if (scheme === 'https' || response.status !== 400) return origin;
     } catch (error) {
       signal?.throwIfAborted();
-      failure ??= error;
+      failures[scheme] = error;
     }
   }
-  throw failure;
+  throw isWithoutTls(failures.https) ? (failures.http ?? failures.https) : failures.https;
+}
+
+/** Whether somebody answered, and did not speak TLS: then what went wrong without it says more. */
+function isWithoutTls(failure: unknown): boolean {
+  return failure instanceof ConnectionError && /^(?:EPROTO|ERR_SSL_)/.test(failure.code);
 }

@@ -49,9 +49,10 @@ export async function updateLockFile(
       .sort(([one], [other]) => (one < other ? -1 : 1))
       .map(([reference, digest]) => [reference, { digest }]);
     const document = { lockfileVersion: 1, images: Object.fromEntries(images) };
+    // People read this file, in reviews.
+    const text = `${JSON.stringify(document, null, 2)}\n`;
     try {
-      // People read this file, in reviews.
-      await fileSystemStep('write', temporary, () => writeFile(temporary, `${JSON.stringify(document, null, 2)}\n`));
+      await fileSystemStep('write', temporary, () => writeFile(temporary, text, { flush: true }));
       await stillHeld();
       await fileSystemStep('rename a file to', path, () => rename(temporary, path));
     } finally {

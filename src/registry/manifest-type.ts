@@ -1,3 +1,4 @@
+import { parseJson } from '../spec/json';
 import { isIndexType, isManifestType, mediaTypes, withoutParameters } from '../spec/media-types';
 
 /**
@@ -15,7 +16,7 @@ export function manifestTypeOf(contentType: string | undefined, body?: Uint8Arra
 /** What is no JSON is refused where manifests are parsed, with the reason. */
 function glance(body: Uint8Array): { mediaType?: unknown; manifests?: unknown } {
   try {
-    return Object(JSON.parse(Buffer.from(body).toString('utf8')));
+    return Object(parseJson(body, 'manifest'));
   } catch {
     return {};
   }

@@ -1,5 +1,5 @@
 import type { Blob, Blobs } from '../blob';
-import { RegistryError } from '../errors';
+import { OciError, RegistryError } from '../errors';
 import { newRef } from '../ref';
 import type { Repository } from './repository';
 
@@ -14,7 +14,8 @@ export function mirroredRepository(repository: Repository, mirrors: readonly Rep
       try {
         return await read(mirror);
       } catch (error) {
-        if (!(error instanceof RegistryError)) throw error;
+        // What is wrong may be the mirror's alone, nonsense that it sends included.
+        if (!(error instanceof OciError)) throw error;
       }
     }
     return read(repository);

@@ -19,10 +19,13 @@ const scheme = 'docker://';
 /** @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests */
 const repositoryPattern = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
 const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
-const registryPattern = /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?$/;
+const registryPattern = /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?$/;
 
 /** Many clients stop at 255 characters for registry and repository together, and so do we. */
 const longestName = 255;
+
+/** Whether the text is `host` or `host:port`, and no number that is no address. */
+export const isRegistry = (text: string): boolean => registryPattern.test(text) && URL.canParse(`https://${text}`);
 
 /** Whether the text can be the name of a repository: lower case, with single slashes between its parts. */
 export const isRepository = (text: string): boolean => text.length <= longestName && repositoryPattern.test(text);
@@ -62,8 +65,7 @@ export function parseRegistryReference(text: string): RegistryReference {
       `reference ${JSON.stringify(text)}: expected ${expected} as ${part}, found ${JSON.stringify(found)}`,
       { expected, found },
     );
-  const port = registryPattern.exec(registry)?.[1];
-  if (!registryPattern.test(registry) || Number(port) > 65535) throw refuse('registry', 'host or host:port', registry);
+  if (!isRegistry(registry)) throw refuse('registry', 'host or host:port', registry);
   if (!repositoryPattern.test(repository)) {
     throw refuse('repository', 'lower-case letters, digits, ".", "_" and "-" with single slashes between', repository);
   }

@@ -3,9 +3,8 @@ import { NotInRegistryError } from '../errors';
 import { asIndex, newIndex } from '../image-index';
 import { descriptorOf, type Index, newRef, type Ref } from '../ref';
 import { type Descriptor, type ImageIndex, indexSchema } from '../spec/documents';
-import { encodeJson, maxDocumentSize, parseDocument } from '../spec/json';
+import { encodeJson, parseDocument } from '../spec/json';
 import { mediaTypes } from '../spec/media-types';
-import { boundedBody } from './body';
 import type { Exchange } from './exchange';
 import { pages } from './pages';
 import type { Repository } from './repository';
@@ -34,20 +33,13 @@ async function listedReferrers(
   const what = `referrers of ${subject}`;
   const url = await exchange.url(`referrers/${subject}`, artifactType === undefined ? {} : { artifactType });
   const headers = { accept: mediaTypes.imageIndex };
-  const found: Descriptor[] = [];
-  for await (const page of pages(exchange, {
-    what,
-    method: 'GET',
-    url,
-    actions: 'pull',
-    expected: [200, 404],
-    headers,
-  })) {
-    if (page.status === 404) return undefined;
-    const index = parseDocument(await boundedBody(page, maxDocumentSize, what), indexSchema, what);
-    found.push(...(index.manifests ?? []));
+  const question = { what, method: 'GET', url, actions: 'pull', expected: [200, 404], headers } as const;
+  const found: Descriptor[][] = [];
+  for await (const { status, body } of pages(exchange, question)) {
+    if (status === 404) return undefined;
+    found.push(parseDocument(body, indexSchema, what).manifests ?? []);
   }
-  return found;
+  return found.flat();
 }
 
 /** @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema */
@@ -79,10 +71,14 @@ export async function addReferrer(repository: Repository, subject: Digest, ref: 
 }
 
 /** Takes a manifest out of the referrers of its subject, where the registry does not do it. */
-export async function removeReferrer(exchange: Exchange, repository: Repository, digest: Digest): Promise<void> {
-  const { subject } = (await repository.read({ digest })).manifest;
-  if (subject === undefined || (await listedReferrers(exchange, subject.digest, undefined))) return;
-  await changeReferrers(repository, subject.digest, (manifests) =>
+export async function removeReferrer(
+  exchange: Exchange,
+  repository: Repository,
+  subject: Digest,
+  digest: Digest,
+): Promise<void> {
+  if (await listedReferrers(exchange, subject, undefined)) return;
+  await changeReferrers(repository, subject, (manifests) =>
     manifests.filter((descriptor) => descriptor.digest !== digest),
   );
 }
@@ -93,10 +89,11 @@ async function changeReferrers(
   change: (manifests: readonly Descriptor[]) => readonly Descriptor[],
 ): Promise<void> {
   const index = (await referrersIndex(repository, subject)) ?? newIndex([]);
-  const { manifests } = index.manifest;
+  // With a subject of its own the list would itself have to be listed.
+  const { subject: _, manifests, ...others } = index.manifest;
   const changed = change(manifests);
   if (changed.length === manifests.length) return;
-  const document: ImageIndex = { ...index.manifest, manifests: [...changed] };
+  const document: ImageIndex = { ...others, manifests: [...changed] };
   const ref = newRef(encodeJson(document), index.mediaType, undefined, repository.blobs);
   await repository.putManifest(ref, referrersTag(subject));
 }

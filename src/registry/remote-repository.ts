@@ -1,9 +1,10 @@
 import { type Blobs, bytesBlob } from '../blob';
-import { algorithmOf, asDigest, isDigest } from '../digest';
+import { algorithmOf, asDigest, type Digest, isDigest } from '../digest';
 import { InvalidReferenceError, RegistryError } from '../errors';
 import { descriptorOf, newRef, type Ref } from '../ref';
+import type { Descriptor } from '../spec/documents';
 import { maxDocumentSize } from '../spec/json';
-import { mediaTypes } from '../spec/media-types';
+import { isIndexType, isManifestType, mediaTypes } from '../spec/media-types';
 import { boundedBody } from './body';
 import { remoteBlob } from './download';
 import type { Exchange, Question } from './exchange';
@@ -55,6 +56,13 @@ export function remoteRepository(exchange: Exchange, retries: Retries): Reposito
     return { bytes: await boundedBody(response, limit, question.what), response };
   };
 
+  /** A list of referrers is read, changed and written as a whole: of two changes at once one would be lost. */
+  let lastTurn = Promise.resolve();
+  const inTurn = (change: () => Promise<void>): Promise<void> => {
+    lastTurn = lastTurn.then(change, change);
+    return lastTurn;
+  };
+
   const blobs: Blobs = {
     blob: (descriptor) => remoteBlob(exchange, descriptor, retries),
     manifest: async ({ digest, size }) => (await fetchManifest({ digest }, size)).bytes,
@@ -75,12 +83,7 @@ export function remoteRepository(exchange: Exchange, retries: Retries): Reposito
       const response = await exchange.ask({ ...question, expected: [200, 404] });
       await response.discard();
       if (response.status === 404) return undefined;
-      const { 'content-type': mediaType, 'content-length': length, 'docker-content-digest': said } = response.headers;
-      const digest = name.digest ?? said;
-      if (mediaType !== undefined && length !== undefined && digest !== undefined && isDigest(digest)) {
-        return { mediaType: manifestTypeOf(mediaType), digest, size: Number(length) };
-      }
-      return descriptorOf(await repository.read(name));
+      return describedBy(response, name.digest) ?? descriptorOf(await repository.read(name));
     },
     hasBlob: (descriptor) => hasBlob(exchange, descriptor),
     putBlob: async (descriptor, blob, options = {}) =>
@@ -99,13 +102,15 @@ export function remoteRepository(exchange: Exchange, retries: Retries): Reposito
       await response.discard();
       checkKept(response, ref, `${exchange.name.registry}/${exchange.name.repository}`);
       const { subject } = ref.manifest;
-      if (subject && response.headers['oci-subject'] === undefined) await addReferrer(repository, subject.digest, ref);
+      if (subject === undefined || response.headers['oci-subject'] !== undefined) return;
+      await inTurn(() => addReferrer(repository, subject.digest, ref));
     },
     tags: () => listTags(exchange),
     referrers: (digest, artifactType) => listReferrers(exchange, repository, asDigest(digest), artifactType),
     deleteManifest: async (digest) => {
-      await removeReferrer(exchange, repository, asDigest(digest));
+      const { subject } = (await repository.read({ digest: asDigest(digest) })).manifest;
       await remove(`manifest ${digest}`, `manifests/${digest}`);
+      if (subject) await inTurn(() => removeReferrer(exchange, repository, subject.digest, digest));
     },
     deleteTag: (tag) => remove(`tag ${tag}`, `manifests/${nameOf({ tag })}`),
     deleteBlob: (digest) => remove(`blob ${digest}`, `blobs/${asDigest(digest)}`),
@@ -122,6 +127,19 @@ function nameOf({ tag, digest }: ManifestName): string {
     `tag ${JSON.stringify(tag)}: expected up to 128 letters, digits, ".", "_" and "-", the first no "." or "-"`,
     { found: tag },
   );
+}
+
+/** What the head of a response says of a manifest; `undefined` if that is not enough, or not what was asked for. */
+function describedBy(
+  { headers }: HttpResponse,
+  asked: Digest | undefined,
+): Pick<Descriptor, 'mediaType' | 'digest' | 'size'> | undefined {
+  const mediaType = manifestTypeOf(headers['content-type']);
+  const digest = headers['docker-content-digest'] ?? asked;
+  const size = Number(headers['content-length']);
+  if (!isManifestType(mediaType) && !isIndexType(mediaType)) return undefined;
+  if (digest === undefined || !isDigest(digest) || digest !== (asked ?? digest)) return undefined;
+  return size > 0 ? { mediaType, digest, size } : undefined;
 }
 
 /** A registry that keeps other bytes than those it was sent would give them to everybody. */

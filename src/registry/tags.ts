@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { maxDocumentSize, parseDocument } from '../spec/json';
-import { boundedBody } from './body';
+import { parseDocument } from '../spec/json';
 import type { Exchange } from './exchange';
 import { pages } from './pages';
 
@@ -15,10 +14,9 @@ const tagListSchema = z.looseObject({ tags: z.array(z.string()).nullable() });
 export async function listTags(exchange: Exchange): Promise<string[]> {
   const what = 'list of tags';
   const url = await exchange.url('tags/list');
-  const tags: string[] = [];
-  for await (const page of pages(exchange, { what, method: 'GET', url, actions: 'pull', expected: [200] })) {
-    const list = parseDocument(await boundedBody(page, maxDocumentSize, what), tagListSchema, what);
-    tags.push(...(list.tags ?? []));
+  const tags: string[][] = [];
+  for await (const { body } of pages(exchange, { what, method: 'GET', url, actions: 'pull', expected: [200] })) {
+    tags.push(parseDocument(body, tagListSchema, what).tags ?? []);
   }
-  return tags;
+  return tags.flat();
 }

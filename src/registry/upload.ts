@@ -1,8 +1,8 @@
 import type { Blob } from '../blob';
 import { algorithmOf } from '../digest';
-import { RegistryError, UntrustedResponseError } from '../errors';
+import { NotInRegistryError, RegistryError, UnauthorizedError, UntrustedResponseError } from '../errors';
 import type { Descriptor } from '../spec/documents';
-import type { Exchange } from './exchange';
+import type { Exchange, Question } from './exchange';
 import { redactedUrl } from './transport/redaction';
 import { isTemporary, type Retries, retrying } from './transport/retries';
 import type { HttpResponse } from './transport/transport';
@@ -22,6 +22,9 @@ export type UploadOutcome = 'present' | 'mounted' | 'uploaded';
 
 /** The pieces for a registry, or a proxy before it, that refuses a large one: 10 MiB, below all limits that are known. */
 const acceptableChunk = 10 * 1024 * 1024;
+
+/** How many milliseconds are spent on telling the registry of an upload that was given up. */
+const cancelPatience = 5_000;
 
 const octets = { 'content-type': 'application/octet-stream' };
 
@@ -57,16 +60,26 @@ export async function uploadBlob(
   let chunkSize = options.chunkSize ?? Math.max(blob.size, 1);
   let place: Place | undefined;
   let isFirstTry = true;
+  let furthest = 0;
 
   const attempt = async (progressed: () => void): Promise<'mounted' | 'uploaded'> => {
-    if (!isFirstTry) place = place && (await uploadStatus(upload, place));
+    if (!isFirstTry) {
+      place = place && (await uploadStatus(upload, place));
+      // It may be the answer alone that was lost.
+      if (place === undefined && (await hasBlob(exchange, descriptor))) return 'uploaded';
+    }
     isFirstTry = false;
+    const reached = (offset: number) => {
+      options.onProgress?.(offset);
+      if (offset > furthest) progressed();
+      furthest = Math.max(furthest, offset);
+    };
     if (place === undefined) {
       const started: Place | 'mounted' = await startUpload(upload, options.mountFrom);
       if (started === 'mounted') return started;
       place = started;
     }
-    options.onProgress?.(place.offset);
+    reached(place.offset);
     for (;;) {
       const end = place.offset + Math.max(chunkSize, place.smallestChunk);
       try {
@@ -75,7 +88,7 @@ export async function uploadBlob(
           return 'uploaded';
         }
         place = await sendChunk(upload, place, end);
-        progressed();
+        reached(place.offset);
       } catch (error) {
         if (!isTooLarge(error) || chunkSize <= acceptableChunk) throw error;
         chunkSize = acceptableChunk;
@@ -123,7 +136,7 @@ const whatOf = ({ descriptor }: Upload) => `upload of blob ${descriptor.digest}`
 async function startUpload(upload: Upload, mountFrom: string | undefined): Promise<'mounted' | Place> {
   const { exchange, descriptor } = upload;
   const algorithm = algorithmOf(descriptor.digest);
-  const response = await exchange.ask({
+  const question: Question = {
     what: whatOf(upload),
     method: 'POST',
     url: await exchange.url('blobs/uploads/', {
@@ -136,7 +149,16 @@ async function startUpload(upload: Upload, mountFrom: string | undefined): Promi
     // A second upload does no harm.
     idempotent: true,
     ...(mountFrom !== undefined && { from: mountFrom }),
-  });
+  };
+  let response: HttpResponse;
+  try {
+    response = await exchange.ask(question);
+  } catch (error) {
+    // Who may write here may be kept from reading there.
+    const isRefused = error instanceof UnauthorizedError || error instanceof NotInRegistryError;
+    if (mountFrom === undefined || !isRefused) throw error;
+    return startUpload(upload, undefined);
+  }
   await response.discard();
   if (response.status === 201) return 'mounted';
   const smallestChunk = Number(response.headers['oci-chunk-min-length']) || 0;
@@ -169,7 +191,7 @@ async function closeUpload(upload: Upload, { location, offset }: Place): Promise
     url,
     actions: 'pull,push',
     expected: [201, 204],
-    headers: { ...octets, ...(offset > 0 && { 'content-range': `${offset}-${blob.size - 1}` }) },
+    headers: { ...octets, ...(offset > 0 && offset < blob.size && { 'content-range': `${offset}-${blob.size - 1}` }) },
     body: pieceOf(upload, offset, blob.size),
   });
   await response.discard();
@@ -188,7 +210,10 @@ async function uploadStatus(upload: Upload, place: Place): Promise<Place | undef
     await response.discard();
     const last = Number(/^(?:bytes=)?0-(\d+)$/.exec(response.headers.range ?? '')?.[1]);
     // Registries say `0-0` of an upload of one byte, and of one without any.
-    if (!(last > 0)) return undefined;
+    if (!(last > 0 && last < upload.blob.size)) {
+      await cancelUpload(upload, place);
+      return undefined;
+    }
     return { ...place, offset: last + 1, location: await nextLocation(upload, response) };
   } catch {
     return undefined;
@@ -198,7 +223,15 @@ async function uploadStatus(upload: Upload, place: Place): Promise<Place | undef
 /** Lets the registry free what it holds; whether it does is its own business. */
 async function cancelUpload(upload: Upload, { location }: Place): Promise<void> {
   await upload.exchange
-    .ask({ what: whatOf(upload), method: 'DELETE', url: location, actions: 'pull,push', expected: [202, 204] })
+    .ask({
+      what: whatOf(upload),
+      method: 'DELETE',
+      url: location,
+      actions: 'pull,push',
+      expected: [202, 204],
+      // What ended the upload must not end this.
+      signal: AbortSignal.timeout(cancelPatience),
+    })
     .then((response) => response.discard())
     .catch(() => undefined);
 }

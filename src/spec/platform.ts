@@ -82,6 +82,11 @@ export function thisPlatform(): Platform {
   return parsePlatform(`linux/${nodeArchitectures.get(arch) ?? arch}`);
 }
 
+/** A platform that somebody chooses from those that are there: `local` is {@link thisPlatform}, as in Docker. */
+export function chosenPlatform(text: string): Platform {
+  return text === 'local' ? thisPlatform() : parsePlatform(text);
+}
+
 /**
  * How well an instance serves what is wanted: 0 for exactly, more for a lesser variant that the wanted one can run,
  * `undefined` for not at all. `linux/arm/v7` runs v6 and v5; `linux/amd64/v3` runs v2 and v1.

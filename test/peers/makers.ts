@@ -4,7 +4,7 @@ import { hello } from '../../examples/os/hello';
 import { type Architecture, architectures } from '../../examples/os/processors';
 import type { Platform } from '../../src';
 import { temporaryDirectory, writeFiles } from '../fixtures';
-import { hasOras, oras, skopeo, succeed, umoci } from './programs';
+import { hasOras, newBuildah, oras, skopeo, umoci } from './programs';
 
 /** A manifest as an index lists it. */
 export interface Listed {
@@ -116,13 +116,6 @@ function orasMaker(): Maker {
 export function listedIn(index: string): Listed[] {
   const { manifests } = JSON.parse(index) as { manifests: Listed[] };
   return manifests.map(({ digest, platform }) => ({ digest, platform })).sort((a, b) => (a.digest < b.digest ? -1 : 1));
-}
-
-/** buildah with a storage of its own, which needs neither mounts nor a user namespace. */
-function newBuildah(): (...args: string[]) => Promise<string> {
-  const room = temporaryDirectory();
-  const storage = ['--root', join(room, 'root'), '--runroot', join(room, 'runroot'), '--storage-driver', 'vfs'];
-  return (...args) => succeed('buildah', [...storage, ...args], { env: { BUILDAH_ISOLATION: 'chroot' } });
 }
 
 /** The name of what buildah made, which it prints. */

@@ -19,6 +19,15 @@ export const umoci = (...args: string[]) => succeed('umoci', args);
 export const oras = (...args: string[]) => succeed('oras', args);
 /** Where oras can't be had, `.ci/run` says so, and so does each test that is skipped for it. */
 export const hasOras = process.env.NX_OCI_WITHOUT_ORAS !== '1';
+/** The same of crane. */
+export const hasCrane = process.env.NX_OCI_WITHOUT_CRANE !== '1';
+
+/** buildah with a storage of its own, which needs neither mounts nor a user namespace. */
+export function newBuildah(environment: NodeJS.ProcessEnv = {}): (...args: string[]) => Promise<string> {
+  const room = temporaryDirectory();
+  const storage = ['--root', join(room, 'root'), '--runroot', join(room, 'runroot'), '--storage-driver', 'vfs'];
+  return (...args) => succeed('buildah', [...storage, ...args], { env: { BUILDAH_ISOLATION: 'chroot', ...environment } });
+}
 
 export const tar = (...args: string[]) => succeed('tar', args);
 

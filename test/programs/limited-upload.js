@@ -31,4 +31,6 @@ async function main(path) {
   await storage.close();
 }
 
+// The system asks with a signal whether to go on, and takes silence for no.
+process.on('SIGXFSZ', () => undefined);
 main(process.argv[2]);

@@ -28,7 +28,8 @@ const slash = '+';
  *
  * What index.json lists is a manifest, under its tag if it has one; so is what an index among them lists, if it is there.
  * Every other file of a layout is a blob. Content that was pushed as both is both: then index.json lists it a second time,
- * as `application/octet-stream`.
+ * as `application/octet-stream`. A process that is killed may leave the file of a manifest that it was about to list or
+ * had just taken from the list; without its place in index.json that is a blob which nobody refers to.
  *
  * @param path is made if it is missing.
  * @throws {InvalidLayoutError} if something else than layouts is in it; nothing is written or deleted then.

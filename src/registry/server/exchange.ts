@@ -1,8 +1,10 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { type Blob, bytesBlob } from '../../blob';
+import { type Blob, bytesBlob, isFileBlob } from '../../blob';
 import type { Bytes } from '../../compression';
 import { encodeJson } from '../../spec/json';
 import type { Misbehaviour } from './faults';
+import { fileContent } from './file-content';
+import type { Range } from './ranges';
 import type { OpenRequest } from './requests';
 
 /** A request and its answer to be. */
@@ -16,7 +18,10 @@ export interface Exchange {
 
 const nothing = new Uint8Array();
 
-/** Answers with what is in memory. */
+/** How much of a request's body that nobody wants is read, so that its client comes to read the answer: 64 MiB. */
+const maxUnwanted = 64 * 1024 * 1024;
+
+/** Answers with what is in memory. Nothing is waited for, but for the rest of a request that is refused half-way. */
 export function answer(
   exchange: Exchange,
   status: number,
@@ -30,11 +35,10 @@ export function answer(
   }
   headers['content-length'] = body.length;
   if (!begin(exchange, status, headers)) return;
-  if (request.method === 'HEAD' || body.length === 0) response.end();
-  else {
-    record.bytesOut = body.length;
-    response.end(body);
-  }
+  const content = request.method === 'HEAD' ? nothing : body;
+  record.bytesOut = content.length;
+  if (!request.complete) return answerEarly(exchange, content);
+  response.end(content);
 }
 
 export function answerJson(
@@ -54,21 +58,21 @@ export async function answerWith(
   status: number,
   headers: OutgoingHttpHeaders,
   content: Blob,
-  { start, end }: { readonly start: number; readonly end: number } = { start: 0, end: content.size },
+  { start, end }: Range = { start: 0, end: content.size },
 ): Promise<void> {
   const { request, response, record, misbehaviour } = exchange;
   if (!begin(exchange, status, { ...headers, 'content-length': end - start })) return;
   if (request.method === 'HEAD' || end === start) return void response.end();
   const { cutAfter = Number.POSITIVE_INFINITY } = misbehaviour;
-  const stop = Math.min(end, start + cutAfter);
+  const range = { start, end: Math.min(end, start + cutAfter) };
   let position = start;
   try {
-    for await (const chunk of content.open({ start, end: stop })) {
+    for await (const chunk of isFileBlob(content) ? fileContent(content.path, range) : content.open(range)) {
+      const part = turnedOver(chunk.subarray(0, range.end - position), misbehaviour.flipByte, position);
+      await sent(response, part);
       if (response.destroyed) return;
-      const part = turnedOver(chunk.subarray(0, stop - position), misbehaviour.flipByte, position);
       position += part.length;
       record.bytesOut += part.length;
-      if (!response.write(part)) await drained(response);
     }
   } catch (error) {
     response.destroy();
@@ -76,9 +80,25 @@ export async function answerWith(
   }
   if (position === end) response.end();
   else {
-    await flushed(response);
+    await sent(response, nothing);
     response.destroy();
   }
+}
+
+/** Most clients send all before they read an answer. Who does not stop to send is cut off. */
+async function answerEarly({ request, response }: Exchange, content: Uint8Array): Promise<void> {
+  if (request.destroyed) return void response.destroy();
+  if (content.length > 0) response.write(content);
+  else response.flushHeaders();
+  let unwanted = 0;
+  request.on('data', (chunk: Buffer) => {
+    unwanted += chunk.length;
+    if (unwanted > maxUnwanted) request.destroy();
+  });
+  await new Promise<void>((resolve) => {
+    request.once('end', resolve).once('close', resolve).resume();
+  });
+  response.end();
 }
 
 /** The body of the request, which may be left alone half-way without the connection's end. */
@@ -123,21 +143,14 @@ function turnedOver(chunk: Uint8Array, flipByte: number | undefined, position: n
   return changed;
 }
 
-/** Until the client took enough to be sent more, or is gone. */
-function drained(response: ServerResponse): Promise<void> | undefined {
-  if (response.destroyed || !response.writableNeedDrain) return;
+/** Writes bytes until they have left this process, or there is nobody to take them. */
+function sent(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
+    if (response.destroyed) return resolve();
     const done = () => {
-      response.off('drain', done).off('close', done);
+      response.off('close', done);
       resolve();
     };
-    response.on('drain', done).on('close', done);
-  });
-}
-
-/** Until everything that was written left this process, or the client is gone. */
-function flushed(response: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    response.once('close', resolve).write('', () => resolve());
+    response.once('close', done).write(bytes, done);
   });
 }

@@ -20,12 +20,14 @@ interface Repository {
 }
 
 /**
- * Keeps everything in memory, and of a blob that lies elsewhere only where that is. An upload that would bring all of them
- * above 2 GiB is refused with a {@link LimitError}.
+ * Keeps everything in memory, and of a blob that lies elsewhere only where that is.
+ *
+ * @param limit how many bytes all uploads may hold together, complete or not; the one that goes beyond ends with a
+ *   {@link LimitError}.
  */
-export function memoryStorage(): RegistryStorage {
+export function memoryStorage(limit: number = maxUploaded): RegistryStorage {
   const repositories = new Map<string, Repository>();
-  const uploads = uploadedBlobs();
+  const uploads = uploadedBlobs(limit);
 
   const repositoryNamed = (name: string): Repository => {
     const there = repositories.get(name);
@@ -110,12 +112,12 @@ export function memoryStorage(): RegistryStorage {
 }
 
 /** Counts the bytes of uploads, and of their blobs as long as a repository has them. */
-function uploadedBlobs() {
+function uploadedBlobs(limit: number) {
   const holders = new WeakMap<Blob, number>();
   let bytes = 0;
   const budget: MemoryBudget = {
     reserve(more) {
-      if (bytes + more > maxUploaded) throw new LimitError('uploads kept in memory', maxUploaded, bytes + more);
+      if (bytes + more > limit) throw new LimitError('uploads kept in memory', limit, bytes + more);
       bytes += more;
     },
     release(fewer) {

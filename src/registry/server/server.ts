@@ -40,9 +40,6 @@ const keptAlive = 75_000;
 /** How many bytes are read from a socket at once, and wait in it to be sent. */
 const bufferSize = 256 * 1024;
 
-/** How much of a body that nobody wants is read, so that its client comes to read the answer: 64 MiB. */
-const maxUnwanted = 64 * 1024 * 1024;
-
 export function createRegistryServer(served: Served): RegistryServer {
   let atWork = 0;
   let onIdle: () => void = () => undefined;
@@ -102,8 +99,6 @@ async function serve(request: IncomingMessage, response: ServerResponse, served:
     }
   } catch (error) {
     await refuse(exchange, error);
-  } finally {
-    if (!request.complete) discardBody(request);
   }
 }
 
@@ -145,13 +140,4 @@ async function refuse(exchange: Exchange, error: unknown): Promise<void> {
   const refusal = refusalOf(error);
   const headers = { 'content-type': 'application/json', ...refusal.headers };
   await answer(exchange, refusal.status, headers, refusalBody(refusal));
-}
-
-/** Most clients read no answer before they sent all; those that go on sending are cut off. */
-function discardBody(request: IncomingMessage): void {
-  let discarded = 0;
-  request.on('data', (chunk: Buffer) => {
-    discarded += chunk.length;
-    if (discarded > maxUnwanted) request.destroy();
-  });
 }

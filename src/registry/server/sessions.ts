@@ -39,18 +39,18 @@ export interface Sessions {
 
 interface OpenSession extends Session {
   /** When it was asked for last, in milliseconds since the epoch. */
-  readonly touched: number;
-  readonly current?: { readonly request: IncomingMessage; readonly ended: Promise<unknown> };
+  touched: number;
+  current?: { readonly request: IncomingMessage; readonly ended: Promise<unknown> };
 }
 
 export function createSessions(storage: RegistryStorage): Sessions {
   // The one that was left alone for longest comes first.
   const sessions = new Map<string, OpenSession>();
   const touch = (session: OpenSession): OpenSession => {
+    session.touched = Date.now();
     sessions.delete(session.id);
-    const touched = { ...session, touched: Date.now() };
-    sessions.set(session.id, touched);
-    return touched;
+    sessions.set(session.id, session);
+    return session;
   };
   const forgetAbandoned = () => {
     for (const { id, upload, touched, current } of sessions.values()) {
@@ -86,12 +86,11 @@ export function createSessions(storage: RegistryStorage): Sessions {
         await session.current.ended;
       }
       const changing = change(session);
-      const ended = changing.catch(() => undefined);
-      sessions.set(id, { ...session, current: { request, ended } });
+      session.current = { request, ended: changing.catch(() => undefined) };
       try {
         return await changing;
       } finally {
-        if (sessions.has(id)) sessions.set(id, session);
+        delete session.current;
       }
     },
     forget: ({ id }) => void sessions.delete(id),

@@ -3,6 +3,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { InvalidOptionError } from '../../errors';
 import type { Ref } from '../../ref';
 import { type Authentication, createGate } from './authentication';
+import { directoryStorage } from './directory-storage';
 import { createFaults, type Fault, type FaultHandle } from './faults';
 import { addLayout, addRef, type ServedLayout } from './layouts';
 import { memoryStorage } from './memory-storage';
@@ -59,7 +60,7 @@ export interface Registry extends AsyncDisposable {
 }
 
 /** How many milliseconds the work under way has to end when its connections are gone. */
-const patience = 3_000;
+const patience = 1_000;
 
 /**
  * Starts a registry: the whole distribution specification 1.1, over http or https.
@@ -129,9 +130,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
 
 async function openStorage(storage: RegistryStorage | string | undefined): Promise<RegistryStorage> {
   if (typeof storage === 'object') return storage;
-  if (storage === undefined) return memoryStorage();
-  const { directoryStorage } = await import('./directory-storage.js');
-  return directoryStorage(storage);
+  return storage === undefined ? memoryStorage() : directoryStorage(storage);
 }
 
 /** @throws {InvalidOptionError} */

@@ -25,6 +25,12 @@ export interface Agents {
   close(): Promise<void>;
 }
 
+/**
+ * Loaded when it is needed, because half of a short command's start would be its own; by `require`, because Jest takes no
+ * `import()` from a package.
+ */
+export const undici = () => require('undici') as typeof import('undici');
+
 /** The test registries of this machine are not reached by way of a proxy elsewhere. */
 const neverProxied = ['localhost', '127.0.0.1', '[::1]'];
 
@@ -38,8 +44,7 @@ export function openAgents(options: ConnectionOptions, timeout: number): Agents 
   const trust = ca.length > 0 ? { secureContext: trusting(ca, environment) } : {};
   const agents = new Map<string, Promise<Dispatcher>>();
   const open = async (insecure: boolean, publicOnly: boolean): Promise<Dispatcher> => {
-    // Half of a short command's start would be undici's.
-    const { EnvHttpProxyAgent } = await import('undici');
+    const { EnvHttpProxyAgent } = undici();
     const proxyTls = { timeout, ...trust };
     const requestTls = insecure ? { timeout, rejectUnauthorized: false } : proxyTls;
     const connect = publicOnly ? { ...requestTls, lookup: lookupPublic } : requestTls;

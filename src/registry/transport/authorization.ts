@@ -2,7 +2,7 @@ import { UnauthorizedError } from '../../errors';
 import { registryServedBy } from '../reference';
 import { untilAborted } from './abort';
 import { parseChallenges } from './challenge';
-import type { Credentials } from './credential';
+import type { Credential, Credentials } from './credential';
 import { harmless, redactedUrl } from './redaction';
 import { responseError, withoutEchoes } from './response-error';
 import { repositoryOf, unionOfScopes } from './scopes';
@@ -70,13 +70,6 @@ export function withAuthorization(inner: Transport, credentials: Credentials): T
     };
   };
 
-  const passwordWay = async ({ registry }: Keyring, repository: string): Promise<Way | undefined> => {
-    const credential = await credentials(registry, repository);
-    if (credential === undefined || !('username' in credential)) return undefined;
-    const header = basicAuthorization(credential);
-    return async () => ({ header, secrets: secretsOf(credential), isPersonal: true });
-  };
-
   /** The way that a challenge shows, which is remembered, and the scopes that it asks for. */
   const challenged = async ({ url, scopes = [], signal }: HttpRequest, response: HttpResponse) => {
     const keyring = keyringFor(url);
@@ -84,15 +77,14 @@ export function withAuthorization(inner: Transport, credentials: Credentials): T
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer')?.parameters;
     const isBasic = challenges.some(({ scheme }) => scheme === 'basic');
     const repository = repositoryOf(scopes);
-    const way = bearer
-      ? tokenWay(keyring, tokenEndpoint(url, bearer))
-      : await untilAborted(isBasic ? passwordWay(keyring, repository) : Promise.resolve(undefined), signal);
+    const credential =
+      isBasic && !bearer ? await untilAborted(credentials(keyring.registry, repository), signal) : undefined;
+    const way = bearer ? tokenWay(keyring, tokenEndpoint(url, bearer)) : passwordWay(credential);
     if (way !== undefined) keyring.ways.set(repository, way);
     const schemes = challenges.map(({ scheme }) => scheme).join(', ') || 'none';
-    const advice =
-      bearer || isBasic
-        ? loginAdvice(keyring.registry, false)
-        : `its challenge (${harmless(schemes, 100)}) is neither Bearer nor Basic, which are supported`;
+    const advice = isBasic
+      ? loginAdvice(keyring.registry, credential !== undefined)
+      : `its challenge (${harmless(schemes, 100)}) is neither Bearer nor Basic, which are supported`;
     const asked = bearer?.get('scope')?.split(' ').filter(Boolean) ?? [];
     return { way, advice, scopes: unionOfScopes([...scopes, ...asked]) };
   };
@@ -119,6 +111,12 @@ export function withAuthorization(inner: Transport, credentials: Credentials): T
     if (!isUnauthorized(second, url)) return second;
     throw await unauthorized(request, second, loginAdvice(registry, fresh.isPersonal));
   };
+}
+
+function passwordWay(credential: Credential | undefined): Way | undefined {
+  if (credential === undefined || !('username' in credential)) return undefined;
+  const header = basicAuthorization(credential);
+  return async () => ({ header, secrets: secretsOf(credential), isPersonal: true });
 }
 
 /** Whether the registry itself asks who one is; where else a redirect may have led does not matter here. */

@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { Bytes } from '../../compression';
 import { untilAborted } from './abort';
 import { isLocalHost, localAddress } from './addresses';
-import { type ConnectionOptions, openAgents } from './agents';
+import { type ConnectionOptions, openAgents, undici } from './agents';
 import { networkError } from './network-error';
 import type { HttpRequest, HttpResponse, Transport } from './transport';
 
@@ -50,8 +50,7 @@ export function httpTransport(options: HttpOptions = {}): OpenTransport {
 
   const send = async ({ method, url, headers, body, signal, publicOnly = false }: HttpRequest) => {
     if (publicOnly && isLocalHost(url.hostname)) throw localAddress(url.hostname, url.hostname);
-    const { request } = await import('undici');
-    return request(url, {
+    return undici().request(url, {
       dispatcher: await agents.agentFor(url, publicOnly),
       method,
       headers: { 'user-agent': 'nx-oci', ...headers, ...(body && { 'content-length': String(body.size) }) },

@@ -32,3 +32,12 @@ export function withoutSecrets(text: string, secrets: readonly string[]): string
     .filter((secret) => secret !== '')
     .reduce((clean, secret) => clean.replaceAll(secret, '…'), text);
 }
+
+/** The shortest value of a query that is looked for in what comes back: shorter ones are numbers and flags. */
+const shortestSecret = 8;
+
+/** The values of a URL's query, which may be a signature, as they are and as they stand in the URL. */
+export function secretsIn({ search, searchParams }: URL): readonly string[] {
+  const raw = search.split('&').map((parameter) => parameter.slice(parameter.indexOf('=') + 1));
+  return [...raw, ...searchParams.values()].filter((value) => value.length >= shortestSecret);
+}

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { bytesBlob } from '../../blob';
 import { NotInRegistryError, RegistryError, UnauthorizedError } from '../../errors';
-import { harmless, withoutSecrets } from './redaction';
+import { harmless, secretsIn, withoutSecrets } from './redaction';
 import { retryAfterOf } from './retry-after';
 import type { HttpResponse } from './transport';
 
@@ -13,9 +13,6 @@ const bodyTimeout = 5000;
 const mostErrors = 5;
 const longestText = 300;
 const longestCode = 64;
-
-/** The shortest value of a query that is looked for in what comes back: shorter ones are numbers and flags. */
-const shortestSecret = 8;
 
 /** @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes */
 const errorsSchema = z.object({
@@ -44,10 +41,9 @@ export async function responseError(
   { expected, advice, type }: ErrorWords,
 ): Promise<RegistryError> {
   const { status, headers, url } = response;
-  const querySecrets = [...url.searchParams.values()].filter((value) => value.length >= shortestSecret);
   const errors = errorsIn(await errorBody(response));
   const said = errors.map(({ code, message }) => (message ? `${code}: ${message}` : code)).join('; ');
-  const clean = harmless(withoutSecrets(said, querySecrets), longestText);
+  const clean = harmless(withoutSecrets(said, secretsIn(url)), longestText);
   const found = clean === '' ? String(status) : `${status} (${clean})`;
   const facts = {
     expected,

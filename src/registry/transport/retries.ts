@@ -64,11 +64,11 @@ const temporaryCodes: ReadonlySet<string> = new Set([
 ]);
 
 /** Errors after which all tries were used up: who tries again around that must not multiply them. */
-const final = new WeakSet<RegistryError>();
+const exhausted = new WeakSet<RegistryError>();
 
 /** Whether the same may succeed soon. Not what {@link retrying} has given up on already. */
 export function isTemporary(error: unknown): error is RegistryError {
-  if (!(error instanceof RegistryError) || final.has(error)) return false;
+  if (!(error instanceof RegistryError) || exhausted.has(error)) return false;
   return error instanceof ConnectionError
     ? temporaryCodes.has(error.code)
     : error.status !== undefined && temporaryStatuses.has(error.status);
@@ -114,7 +114,7 @@ export async function retrying<T>(attempt: (progressed: () => void) => Promise<T
       if (failures++ === 0) firstFailure = now;
       const delayMs = delayAfter(failures, policy, error);
       if (failures >= policy.attempts || now + delayMs > firstFailure + policy.deadline) {
-        if (error instanceof RegistryError) final.add(error);
+        if (error instanceof RegistryError) exhausted.add(error);
         throw error;
       }
       const reason = error instanceof Error ? error.message : String(error);

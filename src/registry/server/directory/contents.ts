@@ -107,6 +107,9 @@ export async function createLayoutIn(directory: string, stage: Stage): Promise<C
   await place(indexFile, empty.rawManifest);
   await syncDirectory(staged);
   await fileSystemStep('rename a directory to', directory, () => rename(staged, directory));
-  await syncDirectory(dirname(directory));
+  await syncDirectory(dirname(directory)).catch(async (error: unknown) => {
+    await rename(directory, staged);
+    throw error;
+  });
   return { manifests: new Map(), tags: new Map(), blobs: new Set(), document: empty.manifest };
 }

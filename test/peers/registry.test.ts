@@ -1,0 +1,68 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { expectFailure, nxOci, run } from '../fixtures';
+import { newPath } from './makers';
+import { succeed } from './programs';
+import { accesses, type OurChoice, reach, type Running, startDockerRegistry, startOurs, storages } from './registries';
+import { type Contents, configsOf, makeContents, rootOf } from './registry-content';
+import { named, programs, type Reached, type RegistryProgram } from './registry-programs';
+
+/**
+ * Every program with every registry, both ways: what it pushes we pull, with the credentials that its login left, and what
+ * we push it pulls. What one registry or the other can do besides is in registry-server.test.ts and registry-client.test.ts.
+ */
+const ours: OurChoice[] = storages.flatMap((storage) =>
+  (['http', 'https'] as const).flatMap((scheme) => accesses.map((access) => ({ storage, scheme, access }))),
+);
+
+const registries = [
+  ...ours.map((choice) => ({
+    ...choice,
+    registry: `ours (${choice.storage}, ${choice.scheme}, ${choice.access})`,
+    start: () => startOurs(choice),
+  })),
+  ...accesses.map((access) => ({
+    access,
+    registry: `docker-registry (${access})`,
+    start: () => startDockerRegistry(access),
+  })),
+];
+
+let contents: Contents;
+beforeAll(async () => {
+  contents = await makeContents();
+});
+
+describe.each(registries)('$registry', ({ registry, access, start }) => {
+  let running: Running;
+  beforeAll(async () => {
+    running = await start();
+  });
+  afterAll(() => running.close());
+
+  const loggedIn = async (program: RegistryProgram): Promise<Reached> => {
+    const reached = reach(running);
+    if (access !== 'open') await program.login(reached);
+    return reached;
+  };
+
+  for (const program of programs) {
+    const testHere = program.isHere ? test : test.skip;
+    const login = access === 'open' ? '' : 'login, ';
+
+    testHere(`${program.name} → ${registry} → nx-oci: ${login}an index`, async () => {
+      const reached = await loggedIn(program);
+      const name = `from/${program.name}:v1`;
+      await program.push(reached, contents.index, name);
+      const layout = newPath();
+      await nxOciIn(program, reached, 'pull', named(reached, name), `${layout}:latest`);
+      await expectSame(layout, program);
+    });
+
+    testHere(`nx-oci → ${registry} → ${program.name}: ${login}an index`, async () => {
+      const reached = await loggedIn(program);
+      const name = `for/${program.name}:v1`;
+      await nxOciIn(program, reached, 'push', contents.index.layout, named(reached, name));
+      await expectSame(await program.pull(reached, name, 'index'), program);
+    });
+  }
+});
