@@ -6,7 +6,6 @@ export type { Bytes, Compression } from './compression';
 export { defaultGzipLevel, gunzip, gzip } from './compression';
 export type { ManifestFormat } from './convert';
 export { convertRef } from './convert';
-export { findCredentials } from './credentials/find-credentials';
 export type { Digest, DigestAlgorithm, Digester } from './digest';
 export { asDigest, createDigester, digestAlgorithms, digestOf, isDigest, parseDigest } from './digest';
 export * from './errors';
@@ -65,7 +64,7 @@ export {
   walkRefs,
 } from './ref';
 export type { ClientOptions, RegistryClient } from './registry/client';
-export { registryClient } from './registry/client';
+export { findCredentials, registryClient, startRegistry } from './registry/on-demand';
 export type { Pushed, PushOptions, PushProgress } from './registry/push';
 export { planPush, pushRef } from './registry/push';
 export type { RegistryReference, RepositoryName } from './registry/reference';
@@ -78,11 +77,9 @@ export { memoryStorage } from './registry/server/memory-storage';
 export type { Users } from './registry/server/passwords';
 export type { RegistryRequest } from './registry/server/requests';
 export type { Registry, RegistryOptions } from './registry/server/start-registry';
-export { startRegistry } from './registry/server/start-registry';
 export type { BlobUpload, RegistryStorage, StoredManifest } from './registry/server/storage';
 export type { Credential, Credentials } from './registry/transport/credential';
 export type { Timeouts } from './registry/transport/http';
-export { defaultTimeouts } from './registry/transport/http';
 export type { OnRetry, Retry, RetryPolicy } from './registry/transport/retries';
 export { defaultRetryPolicy } from './registry/transport/retries';
 export type { UploadOptions, UploadOutcome } from './registry/upload';

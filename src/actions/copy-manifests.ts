@@ -1,6 +1,6 @@
 import { convertRef, type ManifestFormat } from '../convert';
 import { AmbiguousManifestError, InvalidLayoutError, InvalidOptionError } from '../errors';
-import { findPlatform, listInstances } from '../image-index';
+import { addToIndex, findPlatform, listInstances, removeFromIndex } from '../image-index';
 import { layoutTree } from '../layout/create';
 import { ensureLayout, type InsertOptions } from '../layout/directory';
 import { listNames, tagOf, withoutTag } from '../layout/find';
@@ -9,14 +9,14 @@ import { readLayoutIndex } from '../layout/read';
 import type { LayoutReference } from '../layout/reference';
 import type { ImageSource, SourcedRef } from '../layout/source';
 import { writeTree } from '../layout/write';
-import { descriptorOf } from '../ref';
+import { descriptorOf, type Index } from '../ref';
 import { type Descriptor, type Platform, refNameAnnotation } from '../spec/documents';
 import { checkTag } from './tag';
 
 /** How manifests are copied. */
 export interface CopyOptions {
-  /** Takes the image for this platform alone. */
-  readonly platform?: Platform;
+  /** Takes the images for these platforms alone: of one the image, of several the index reduced to them. */
+  readonly platforms?: readonly Platform[];
   /** Converts manifests to these media types; layers keep their bytes. */
   readonly format?: ManifestFormat;
   readonly onProgress?: InsertOptions['onProgress'];
@@ -33,7 +33,7 @@ export interface CopyOptions {
 export async function copyManifests(
   from: ImageSource,
   to: LayoutReference,
-  { platform, format, onProgress }: CopyOptions = {},
+  { platforms, format, onProgress }: CopyOptions = {},
 ): Promise<Descriptor[]> {
   if (to.digest !== undefined) {
     throw new InvalidOptionError(
@@ -42,8 +42,7 @@ export async function copyManifests(
     );
   }
   if (to.tag !== undefined) checkTag(to.tag);
-  const found = await from.read();
-  const sources = platform === undefined ? found : [await instanceFor(found, platform, from.name)];
+  const sources = await chosenFrom(await from.read(), platforms, from.name);
   if (to.tag !== undefined && sources.length !== 1) {
     const names = listNames(sources.map(({ descriptor }) => descriptor));
     throw new AmbiguousManifestError(
@@ -83,12 +82,55 @@ export async function cloneLayout(from: string, to: string): Promise<{ readonly 
   return { blobs: (await blobsIn(`${to}/blobs`)).length };
 }
 
-/** The image for a platform, under the tag of the manifest that it was found behind. */
-export async function instanceFor(
+/**
+ * Of one platform the image for it, of several the index with these images alone; without any, everything.
+ *
+ * @param name names the place where they were looked for, in messages.
+ * @throws {NoMatchingPlatformError} that lists what is there.
+ * @throws {AmbiguousManifestError} for several platforms where there is not one index.
+ */
+export async function chosenFrom(
   sources: readonly SourcedRef[],
-  platform: Platform,
-  path: string,
-): Promise<SourcedRef> {
+  platforms: readonly Platform[] | undefined,
+  name: string,
+): Promise<readonly SourcedRef[]> {
+  if (platforms === undefined) return sources;
+  const [platform, ...others] = platforms;
+  if (platform && others.length === 0) return [await instanceFor(sources, platform, name)];
+  const [source, ...more] = sources;
+  if (source?.ref.kind === 'index' && more.length === 0) {
+    return [{ descriptor: source.descriptor, ref: await reducedTo(source.ref, platforms, name) }];
+  }
+  const found = listNames(sources.map(({ descriptor }) => descriptor));
+  throw new AmbiguousManifestError(
+    `${name}: expected one index to take ${platforms.length} platforms from, found ${found}; make one with "index create", or pick it by its tag`,
+    { expected: 'one index', found },
+  );
+}
+
+/** The index with the images for these platforms alone, those of nested indexes too. */
+async function reducedTo(index: Index, platforms: readonly Platform[], name: string): Promise<Index> {
+  const instances = await listInstances(index);
+  const chosen = await Promise.all(
+    platforms.map(async (wanted) => {
+      const { platform, read } = findPlatform(instances, wanted, name);
+      return { ref: await read(), ...(platform && { platform }) };
+    }),
+  );
+  const digests = new Set<string>(chosen.map(({ ref }) => ref.digest));
+  const others = index.manifest.manifests.filter(({ digest }) => !digests.has(digest));
+  // Bytes that stay the same keep their digest, whoever wrote them.
+  if (others.length === 0) return index;
+  const listed = new Set<string>(index.manifest.manifests.map(({ digest }) => digest));
+  const nested = chosen.filter(({ ref }) => !listed.has(ref.digest));
+  return addToIndex(
+    removeFromIndex(index, ({ digest }) => !digests.has(digest)),
+    nested,
+  );
+}
+
+/** The image for a platform, under the tag of the manifest that it was found behind. */
+async function instanceFor(sources: readonly SourcedRef[], platform: Platform, path: string): Promise<SourcedRef> {
   const instances = [];
   for (const { ref, descriptor } of sources) {
     const tag = tagOf(descriptor);

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { InvalidReferenceError } from '../errors';
 import { type LayoutReference, parseLayoutReference } from '../layout/reference';
 import { type ImageSource, layoutSource } from '../layout/source';
 import type { RegistryClient } from '../registry/client';
@@ -9,7 +10,6 @@ import {
   parseRegistryReference,
   type RegistryReference,
 } from '../registry/reference';
-import { InvalidReferenceError } from '../errors';
 import { registrySource } from '../registry/source';
 
 /** What an image is named by: a layout or an archive, or a repository of a registry. */
@@ -39,10 +39,10 @@ export function namesRegistry(text: string, root: string): boolean {
   return begins && !existsSync(resolve(root, parseLayoutReference(text).path));
 }
 
-const scheme = /^[a-z][a-z0-9+.-]*:\/\//i;
+const scheme = /^[a-z][a-z0-9+.-]+:\/\//i;
 
-/** What stands before the host in a URL: a name and a password, with an `@` behind them. */
-const user = /^[^/]*:.*@[^/]*\//s;
+/** What stands before the host in a URL: a name and a password. */
+const user = /^[^/]*:[^/]*@[^/]+\//;
 
 /**
  * Reads a reference to a registry that somebody wrote. One that is a URL, or has a user in it, is refused without a word

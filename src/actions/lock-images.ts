@@ -1,4 +1,5 @@
 import { bytesBlob } from '../blob';
+import { join, resolve } from 'node:path';
 import type { Digest } from '../digest';
 import { InvalidOptionError, NotInRegistryError } from '../errors';
 import type { ImageSource } from '../layout/source';
@@ -20,6 +21,20 @@ export interface ImageMemory {
 }
 
 /**
+ * The lock file lies in a directory, and so does the store unless NX_OCI_STORE says otherwise. In CI nobody would commit what
+ * a build adds to the lock file.
+ *
+ * @param root absolute path of the workspace or, without one, of the working directory.
+ */
+export function imageMemory(root: string, { NX_OCI_STORE, CI }: NodeJS.ProcessEnv): ImageMemory {
+  return {
+    root,
+    store: resolve(root, NX_OCI_STORE || join('.nx', 'oci')),
+    isFrozen: CI !== undefined && CI !== 'false',
+  };
+}
+
+/**
  * The image behind a reference, the same one at each build: a tag is resolved once and remembered in the lock file, and
  * what was fetched is found in the store, without a network.
  *
@@ -33,7 +48,7 @@ export function lockedSource(
   const repository = registries.repository(reference);
   return {
     name: formatRegistryReference(reference),
-    reference: nameOf(reference),
+    reference: reference.tag === undefined && reference.digest ? formatRegistryReference(reference) : nameOf(reference),
     read: async () => {
       const digest = reference.digest ?? (await lockedDigest(reference, registries, memory));
       const blobs = storedBlobs(memory.store, repository.blobs);
@@ -73,6 +88,7 @@ async function lockedDigest(
  *
  * @param references those to lock; with none and `update`, all that are locked.
  * @returns all that is locked.
+ * @throws {InvalidOptionError} if there is nothing to lock, or a reference has a digest already.
  * @throws {NotInRegistryError} for a tag that there is not.
  */
 export async function lockImages(
@@ -81,8 +97,18 @@ export async function lockImages(
   root: string,
   { update = false }: { readonly update?: boolean } = {},
 ): Promise<LockedImages> {
+  const pinned = references.find(({ digest }) => digest !== undefined);
+  if (pinned) {
+    const found = formatRegistryReference(pinned);
+    throw new InvalidOptionError(`${found}: expected a tag to lock, found a digest, which needs no lock`, { found });
+  }
   return updateLockFile(root, async (locked) => {
     const names = references.length > 0 ? references.map(nameOf) : Object.keys(locked);
+    if (names.length === 0) {
+      throw new InvalidOptionError(
+        `${join(root, lockFileName)}: expected images, found none; name one to lock, as registry/repository:tag`,
+      );
+    }
     const added: Record<string, Digest> = {};
     for (const name of names) {
       if (locked[name] === undefined || update) added[name] = await currentDigest(name, registries);

@@ -1,14 +1,15 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { convertRef, type ManifestFormat } from '../convert';
-import { AmbiguousManifestError, EmptyIndexError, InvalidReferenceError } from '../errors';
-import { findPlatform, listInstances, removeFromIndex } from '../image-index';
+import { AmbiguousManifestError, EmptyIndexError, fileSystemStep, InvalidReferenceError } from '../errors';
 import { listNames, tagOf } from '../layout/find';
 import type { ImageSource, SourcedRef } from '../layout/source';
-import type { Index, Ref } from '../ref';
+import type { Ref } from '../ref';
 import { type Pushed, type PushProgress, planPush, pushRef } from '../registry/push';
 import { formatRegistryReference, type RegistryReference } from '../registry/reference';
 import type { Repository } from '../registry/repository';
-import type { Descriptor, Platform } from '../spec/documents';
-import { instanceFor } from './copy-manifests';
+import type { Platform } from '../spec/documents';
+import { chosenFrom } from './copy-manifests';
 
 /** What one push takes. */
 export interface PushImages {
@@ -25,7 +26,9 @@ export interface PushImages {
   readonly mountFrom?: string;
   /** Sends blobs in pieces of this many bytes. */
   readonly chunkSize?: number;
-  /** Says what would be pushed, and asks no registry. */
+  /** Absolute path of a file that gets the digest, or those of several manifests, each on a line. */
+  readonly digestFile?: string;
+  /** Says what would be pushed, asks no registry and writes no file. */
   readonly dryRun?: boolean;
   readonly onProgress?: (reference: string, progress: PushProgress) => void;
 }
@@ -44,11 +47,9 @@ export interface PushedImage extends Pushed {
  * @throws what {@link pushRef} throws.
  */
 export async function pushImages(push: PushImages): Promise<PushedImage[]> {
-  const { source, references, platforms, format, dryRun = false, onProgress } = push;
-  const found = await source.read();
-  const chosen = platforms === undefined ? found : [await chosenOf(found, platforms, source.name)];
+  const { source, references, platforms, format, digestFile, dryRun = false, onProgress } = push;
   const converted: SourcedRef[] = [];
-  for (const { ref, descriptor } of chosen) {
+  for (const { ref, descriptor } of await chosenFrom(await source.read(), platforms, source.name)) {
     converted.push({ descriptor, ref: format === undefined ? ref : await convertRef(ref, format) });
   }
   const pushed: PushedImage[] = [];
@@ -66,7 +67,16 @@ export async function pushImages(push: PushImages): Promise<PushedImage[]> {
         });
     pushed.push({ ...done, reference: formatRegistryReference({ ...reference, digest: ref.digest }) });
   }
+  if (digestFile !== undefined && !dryRun) await writeDigests(digestFile, pushed);
   return pushed;
+}
+
+async function writeDigests(file: string, pushed: readonly Pushed[]): Promise<void> {
+  const digests = new Set(pushed.map(({ digest }) => digest));
+  await fileSystemStep('write', file, async () => {
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, [...digests].join('\n'));
+  });
 }
 
 interface Target {
@@ -96,26 +106,4 @@ function targetsOf(reference: RegistryReference, sources: readonly SourcedRef[],
     const tag = reference.tag ?? tagOf(descriptor);
     return { ref, reference: { ...reference, ...(tag !== undefined && { tag }) } };
   });
-}
-
-async function chosenOf(
-  sources: readonly SourcedRef[],
-  platforms: readonly Platform[],
-  name: string,
-): Promise<SourcedRef> {
-  const [only, ...more] = platforms as [Platform, ...Platform[]];
-  if (more.length === 0) return instanceFor(sources, only, name);
-  const [source, ...others] = sources;
-  if (source?.ref.kind !== 'index' || others.length > 0) {
-    throw new AmbiguousManifestError(`${name}: expected one index to push ${platforms.length} instances of`);
-  }
-  return { descriptor: source.descriptor, ref: await reducedTo(source.ref, platforms, name) };
-}
-
-/** The index with the instances for these platforms alone. */
-async function reducedTo(index: Index, platforms: readonly Platform[], name: string): Promise<Index> {
-  const instances = await listInstances(index);
-  const digests = new Set<string>();
-  for (const platform of platforms) digests.add((await findPlatform(instances, platform, name).read()).digest);
-  return removeFromIndex(index, ({ digest }: Descriptor) => !digests.has(digest));
 }

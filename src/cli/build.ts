@@ -4,14 +4,16 @@ import type { Command } from 'commander';
 import { buildImage } from '../actions/build-image';
 import { sourceDateEpoch } from '../actions/created';
 import { imageOptionsSchema } from '../actions/image-options';
-import { parseImageReference, sourceAt } from '../actions/image-reference';
+import { isInRegistry, parseImageReference } from '../actions/image-reference';
+import { imageMemory, lockedSource } from '../actions/lock-images';
 import { fileSystemStep } from '../errors';
+import { type ImageSource, layoutSource } from '../layout/source';
 import { parseDocument } from '../spec/json';
 import { progressOn } from '../terminal/progress';
+import { registries } from '../terminal/registries';
 import { imageReport } from '../terminal/reports';
 import { list } from './arguments';
 import { print } from './print';
-import { registries } from './registries';
 
 /** `nx-oci image`. */
 export function addBuildCommands(nxOci: Command): void {
@@ -48,7 +50,7 @@ async function image(flags: { options: string; output: string; platforms?: strin
       options,
       root,
       output: resolve(flags.output),
-      base: options.base === undefined ? undefined : sourceAt(parseImageReference(options.base, root), registries()),
+      base: options.base === undefined ? undefined : baseSource(options.base, root),
       epoch: sourceDateEpoch(process.env),
       onProgress: progress.layer,
     });
@@ -57,4 +59,11 @@ async function image(flags: { options: string; output: string; platforms?: strin
   } finally {
     progress.stop();
   }
+}
+
+/** A layout by its path from the options file, or an image in a registry, locked in the directory where `lock` locks it. */
+function baseSource(base: string, root: string): ImageSource {
+  const reference = parseImageReference(base, root);
+  if (!isInRegistry(reference)) return layoutSource(reference);
+  return lockedSource(reference, registries(), imageMemory(process.cwd(), process.env));
 }

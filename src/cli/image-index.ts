@@ -13,9 +13,9 @@ import {
 import { inspectIndex } from '../actions/inspect-layout';
 import { InvalidOptionError } from '../errors';
 import type { Descriptor } from '../spec/documents';
-import { parsePlatform } from '../spec/platform';
+import { chosenPlatform } from '../spec/platform';
 import { descriptorLine, indexInspectReport } from '../terminal/reports';
-import { imageSource, keyValue, layoutReference, list } from './arguments';
+import { imageSource, imageWords, keyValue, layoutReference, list, withInsecure } from './arguments';
 import { print } from './print';
 
 /** `nx-oci index …`: an image index as a thing that one edits. */
@@ -28,10 +28,10 @@ export function addIndexCommands(nxOci: Command): void {
     .addHelpText('after', '\nExample:\n  $ nx-oci index create out:latest dist/examples/os/image');
   const indexArgument = ['<index>', 'the index: layout:tag, or the layout alone if it holds nothing else'] as const;
 
-  withChoice(index.command('create'))
+  withInsecure(withChoice(index.command('create')))
     .description('Makes an index under a new tag: empty, or of images.')
     .argument('<index>', 'layout:tag; the layout is made if it is missing')
-    .argument('[images...]', 'layouts or archives: path, path:tag or path@digest')
+    .argument('[images...]', `each a ${imageWords}`)
     .option('--annotation <key=value>', 'annotation of the index; may be given again', keyValue)
     .option('--artifact-type <type>', 'artifact type of the index')
     .option('--json', 'print the descriptor as JSON')
@@ -39,24 +39,27 @@ export function addIndexCommands(nxOci: Command): void {
     .action(async (name: string, images: string[], flags) => {
       const { annotation: annotations, artifactType } = flags;
       const change = { ...(annotations && { annotations }), ...(artifactType !== undefined && { artifactType }) };
-      const sources = images.map(imageSource);
+      const sources = images.map((image) => imageSource(image, flags));
       printDescriptor(flags, await createIndex(layoutReference(name), sources, choiceOf(flags), change));
     });
 
-  withWords(withChoice(index.command('add')))
+  withInsecure(withWords(withChoice(index.command('add'))))
     .description("Adds an image. Of an index, the image for this machine's platform or --platform, or with --all each.")
     .argument(...indexArgument)
-    .argument('<image>', 'layout or archive: path, path:tag or path@digest')
+    .argument('<image>', imageWords)
     .option('--json', 'print the new descriptor of the index as JSON')
-    .addHelpText('after', '\nExample:\n  $ nx-oci index add out:latest dist/examples/os/index --all')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ nx-oci index add out:latest dist/examples/os/index --all\n  $ nx-oci index add out:latest docker://registry.example/os:v1 --platform linux/riscv64',
+    )
     .action(async (name: string, image: string, flags) =>
       printDescriptor(
         flags,
-        await addToListedIndex(layoutReference(name), imageSource(image), choiceOf(flags), wordsOf(flags)),
+        await addToListedIndex(layoutReference(name), imageSource(image, flags), choiceOf(flags), wordsOf(flags)),
       ),
     );
 
-  withWords(index.command('add-artifact'))
+  withInsecure(withWords(index.command('add-artifact')))
     .description('Adds an artifact made of files.')
     .argument(...indexArgument)
     .argument('[files...]', 'files, or directories of which each file becomes a layer')
@@ -66,22 +69,22 @@ export function addIndexCommands(nxOci: Command): void {
     .option('--layer-type <type>', 'media type of the layers; application/octet-stream by default')
     .option('--exclude-titles', 'leave the names of the files out')
     .option('--artifact-annotation <key=value>', 'annotation of the artifact; may be given again', keyValue)
-    .option('--subject <manifest>', 'manifest that the artifact speaks of: layout:tag or layout@digest')
+    .option('--subject <manifest>', `manifest that the artifact speaks of: ${imageWords}`)
     .option('--json', 'print the new descriptor of the index as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci index add-artifact out:latest sbom.json --type application/spdx+json')
     .action(async (name: string, files: string[], flags) => {
-      const subject = flags.subject === undefined ? undefined : imageSource(flags.subject);
+      const subject = flags.subject === undefined ? undefined : imageSource(flags.subject, flags);
       const options = artifactOptions(files, flags);
       const added = await addArtifactToIndex(layoutReference(name), options, process.cwd(), subject, wordsOf(flags));
       printDescriptor(flags, added);
     });
 
-  withWords(index.command('annotate'))
+  withInsecure(withWords(index.command('annotate')))
     .description('Changes what the index says of a manifest, or with --index of itself.')
     .argument(...indexArgument)
     .argument('[manifest]', 'digest or platform of a manifest in the index')
     .option('--index', 'annotate the index itself')
-    .option('--subject <manifest>', 'with --index: the subject of the index, layout:tag or layout@digest')
+    .option('--subject <manifest>', `with --index: the subject of the index: ${imageWords}`)
     .option('--json', 'print the new descriptor of the index as JSON')
     .addHelpText(
       'after',
@@ -94,7 +97,7 @@ export function addIndexCommands(nxOci: Command): void {
         );
       }
       rejectMisplacedWords(flags);
-      const subject = flags.subject === undefined ? undefined : imageSource(flags.subject);
+      const subject = flags.subject === undefined ? undefined : imageSource(flags.subject, flags);
       const annotated =
         manifest === undefined
           ? await annotateIndex(layoutReference(name), flags.annotation ?? {}, subject)
@@ -113,14 +116,13 @@ export function addIndexCommands(nxOci: Command): void {
       printDescriptor(flags, await removeInstance(layoutReference(name), manifest)),
     );
 
-  index
-    .command('inspect')
+  withInsecure(index.command('inspect'))
     .description('Prints everything of an index and what it lists; Docker manifest lists too.')
-    .argument('<index>', 'layout or archive: path, path:tag or path@digest')
+    .argument('<index>', imageWords)
     .option('--json', 'print it as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci index inspect dist/examples/os/index:latest')
     .action(async (name: string, flags) => {
-      const inspected = await inspectIndex(imageSource(name));
+      const inspected = await inspectIndex(imageSource(name, flags));
       print(flags.json, inspected, () => indexInspectReport(inspected, name));
     });
 }
@@ -128,11 +130,11 @@ export function addIndexCommands(nxOci: Command): void {
 function withChoice(command: Command): Command {
   return command
     .addOption(new Option('--all', 'of an index, take every image').conflicts('platform'))
-    .option('--platform <platform>', "of an index, take the image for this platform; this machine's by default");
+    .option('--platform <platform>', "of an index, take the image for this platform; this machine's (local) by default");
 }
 
 function choiceOf({ all, platform }: OptionValues): InstanceChoice {
-  return { ...(all && { all: true }), ...(platform !== undefined && { platform: parsePlatform(platform) }) };
+  return { ...(all && { all: true }), ...(platform !== undefined && { platform: chosenPlatform(platform) }) };
 }
 
 function withWords(command: Command): Command {
@@ -152,7 +154,7 @@ function wordsOf(flags: OptionValues): InstanceWords {
 }
 
 /** An index has no platform, and nothing in it has its subject. */
-function rejectMisplacedWords({ index, subject, annotation: _, json: __, ...platform }: OptionValues): void {
+function rejectMisplacedWords({ index, subject, annotation: _, json: __, insecure: ___, ...platform }: OptionValues): void {
   const misplaced = index ? Object.keys(platform)[0] : subject && 'subject';
   if (misplaced === undefined) return;
   const option = `--${misplaced.replace(/[A-Z]/g, (letter: string) => `-${letter.toLowerCase()}`)}`;

@@ -3,28 +3,35 @@ import type { Command } from 'commander';
 import { cloneLayout } from '../actions/copy-manifests';
 import { inspectLayout } from '../actions/inspect-layout';
 import { checkTag } from '../actions/tag';
-import { isDigest } from '../digest';
+import { asDigest, type Digest, isDigest } from '../digest';
+import { NotInRegistryError } from '../errors';
 import { openLayout } from '../layout/directory';
 import { readSourceIndex } from '../layout/source';
 import { verifyLayout } from '../layout/verify';
+import { formatRegistryReference } from '../registry/reference';
+import type { Repository } from '../registry/repository';
 import {
   cloneReport,
   collectReport,
   descriptorLine,
   inspectReport,
   listReport,
+  tagsReport,
   verifyReport,
 } from '../terminal/reports';
-import { imageSource } from './arguments';
+import { imageSource, imageWords, type Reach, repositoryAt, withInsecure } from './arguments';
 import { print } from './print';
 
 interface Json {
   readonly json?: true;
 }
 
-/** The commands on layouts and what they hold. */
+type Flags = Json & Reach;
+
+/** The commands on layouts, and repositories where these can be asked the same, and on what they hold. */
 export function addLayoutCommands(nxOci: Command): void {
   const layoutArgument = ['<layout>', 'directory of an OCI image layout'] as const;
+  const placeWords = 'directory of an OCI image layout, or docker://registry/repository';
 
   nxOci
     .command('verify')
@@ -40,24 +47,33 @@ export function addLayoutCommands(nxOci: Command): void {
       if (verification.problems.length > 0) process.exitCode = 1;
     });
 
-  nxOci
-    .command('inspect')
+  withInsecure(nxOci.command('inspect'))
     .description('Prints the tree of indexes, manifests, configs and layers with sizes and platforms.')
-    .argument('<layout>', 'layout or archive: path or, for one manifest, path:tag or path@digest')
+    .argument('<layout>', imageWords)
     .option('--json', 'print the tree as JSON')
-    .addHelpText('after', '\nExample:\n  $ nx-oci inspect dist/examples/os/image')
-    .action(async (layout: string, { json }: Json) => {
-      const inspected = await inspectLayout(imageSource(layout));
-      print(json, inspected, () => inspectReport({ ...inspected, path: layout }));
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ nx-oci inspect dist/examples/os/image\n  $ nx-oci inspect docker://registry.example/os:v1',
+    )
+    .action(async (layout: string, flags: Flags) => {
+      const inspected = await inspectLayout(imageSource(layout, flags));
+      print(flags.json, inspected, () => inspectReport({ ...inspected, path: layout }));
     });
 
-  nxOci
-    .command('ls')
-    .description('Lists what index.json lists: tags, platforms, digests.')
-    .argument('<layout>', 'layout or archive')
-    .option('--json', 'print the descriptors as JSON')
-    .addHelpText('after', '\nExample:\n  $ nx-oci ls dist/examples/os/index')
-    .action(async (layout: string, { json }: Json) => {
+  withInsecure(nxOci.command('ls'))
+    .description('Lists what index.json lists: tags, platforms, digests. Of a repository in a registry, the tags.')
+    .argument('<layout>', 'layout or archive, or docker://registry/repository')
+    .option('--json', 'print the descriptors, or the tags, as JSON')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ nx-oci ls dist/examples/os/index\n  $ nx-oci ls docker://registry.example/os',
+    )
+    .action(async (layout: string, { json, ...reach }: Flags) => {
+      const repository = repositoryAt(layout, reach);
+      if (repository) {
+        const tags = await repository.tags();
+        return print(json, tags, () => tagsReport(tags));
+      }
       const { manifests } = (await readSourceIndex(resolve(layout))).manifest;
       print(json, manifests, () => listReport(manifests));
     });
@@ -75,25 +91,35 @@ export function addLayoutCommands(nxOci: Command): void {
       print(json, tagged, () => descriptorLine(tagged));
     });
 
-  nxOci
-    .command('untag')
-    .description('Takes a tag away. What no tag or index names then goes with the next gc.')
-    .argument(...layoutArgument)
-    .argument('<tag>', 'the tag')
-    .addHelpText('after', '\nExample:\n  $ nx-oci untag dist/examples/os/index v1')
-    .action(async (path: string, tag: string) => (await openLayout(path)).untag(tag));
+  withInsecure(nxOci.command('untag'))
+    .description('Takes a tag away. What no tag or index names then goes with the next gc of the layout or registry.')
+    .argument('<layout>', placeWords)
+    .argument('<tag>', 'the tag; in a registry also a digest, which takes the manifest away with all its tags')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ nx-oci untag dist/examples/os/index v1\n  $ nx-oci untag docker://registry.example/os v1',
+    )
+    .action(async (path: string, tag: string, reach: Reach) => {
+      const repository = repositoryAt(path, reach);
+      if (repository === undefined) return (await openLayout(path)).untag(tag);
+      return tag.includes(':') ? repository.deleteManifest(asDigest(tag)) : repository.deleteTag(tag);
+    });
 
-  nxOci
-    .command('referrers')
+  withInsecure(nxOci.command('referrers'))
     .description('Lists the manifests that have this one as their subject: signatures, SBOMs and the like.')
-    .argument(...layoutArgument)
-    .argument('<digest or tag>', 'the manifest that they refer to; by digest it need not be in the layout')
+    .argument('<layout>', placeWords)
+    .argument('<digest or tag>', 'the manifest that they refer to; by digest it need not be there')
     .option('--artifact-type <type>', 'only those of this kind')
     .option('--json', 'print the descriptors as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci referrers out latest --artifact-type application/spdx+json')
-    .action(async (path: string, name: string, { json, artifactType }: Json & { artifactType?: string }) => {
-      const layout = await openLayout(path);
-      const found = await layout.referrers(isDigest(name) ? name : (await layout.find(name)).digest, artifactType);
+    .action(async (path: string, name: string, { json, artifactType, ...reach }: Flags & { artifactType?: string }) => {
+      const place = repositoryAt(path, reach) ?? (await openLayout(path));
+      const digest = isDigest(name)
+        ? name
+        : 'find' in place
+          ? (await place.find(name)).digest
+          : await digestOfTag(place, name);
+      const found = await place.referrers(digest, artifactType);
       print(json, found, () => listReport(found));
     });
 
@@ -122,4 +148,12 @@ export function addLayoutCommands(nxOci: Command): void {
       const collected = await (await openLayout(path)).collect({ dryRun });
       print(json, collected, () => collectReport(collected, dryRun));
     });
+}
+
+/** @throws {NotInRegistryError} */
+async function digestOfTag({ name, resolve }: Repository, tag: string): Promise<Digest> {
+  const found = await resolve({ tag });
+  if (found) return found.digest;
+  const wanted = formatRegistryReference({ ...name, tag });
+  throw new NotInRegistryError(`${wanted}: expected a manifest in the registry, found none; check the name and the tag`);
 }

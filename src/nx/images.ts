@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ExecutorContext, getOutputsForTargetAndConfiguration, parseTargetString } from '@nx/devkit';
 import { type ImageReference, isInRegistry, parseImageReference } from '../actions/image-reference';
-import { lockedSource } from '../actions/lock-images';
+import { imageMemory, lockedSource } from '../actions/lock-images';
 import { InvalidOptionError } from '../errors';
 import { type ImageSource, layoutSource } from '../layout/source';
-import { memoryOf, registries } from './registries';
+import { registries } from '../terminal/registries';
 
 /**
  * What an option names: the layout that a target builds ("os-base:image"), one by its path in the workspace, or an image in
@@ -29,7 +29,8 @@ export function resolveImages(text: string, option: string, context: ExecutorCon
 /** The manifests that an option names, from wherever they are. */
 export function sourceFor(text: string, option: string, context: ExecutorContext): ImageSource {
   const reference = resolveImages(text, option, context);
-  return isInRegistry(reference) ? lockedSource(reference, registries(), memoryOf(context)) : layoutSource(reference);
+  if (!isInRegistry(reference)) return layoutSource(reference);
+  return lockedSource(reference, registries(), imageMemory(context.root, process.env));
 }
 
 function layoutOfTarget(text: string, option: string, context: ExecutorContext): string | undefined {

@@ -16,6 +16,7 @@ import type { Verification } from '../layout/verify';
 import type { Descriptor } from '../spec/documents';
 import { isIndexType } from '../spec/media-types';
 import { formatPlatform } from '../spec/platform';
+import type { Retry } from '../registry/transport/retries';
 import { formatSize } from './size';
 import { visible } from './visible';
 
@@ -149,6 +150,11 @@ export function descriptorLine(descriptor: Descriptor): string {
   return listReport([descriptor]);
 }
 
+/** The tags of a repository, a line for each. */
+export function tagsReport(tags: readonly string[]): string {
+  return tags.map(visible).join('\n');
+}
+
 /** What a collection removed, or would have. */
 export function collectReport({ digests, size }: Collected, dryRun: boolean): string {
   const summary = `${counted(digests.length, 'blob')} (${formatSize(size)}) ${dryRun ? 'would be removed' : 'removed'}`;
@@ -192,6 +198,11 @@ export function pushReport(pushed: readonly PushedImage[], isDryRun: boolean): s
       return [reference, `  digest ${digest}`, `  ${counted(manifests, 'manifest')}, ${words.join(', ')}`];
     })
     .join('\n');
+}
+
+/** What failed, and when it is tried again. */
+export function retryReport({ reason, delayMs }: Pick<Retry, 'reason' | 'delayMs'>): string {
+  return `${visible(reason)}; trying again in ${(delayMs / 1000).toFixed(1)} s`;
 }
 
 /** Where a registry is, and what it serves. */

@@ -78,7 +78,7 @@ describe('copy', () => {
   test('takes the image for a platform out of an index, under its tag', async () => {
     const { path, arm } = await source();
     const to = missing();
-    expect(await copy(`${path}:multi`, to, { platform })).toMatchObject([{ digest: arm.digest, platform }]);
+    expect(await copy(`${path}:multi`, to, { platforms: [platform] })).toMatchObject([{ digest: arm.digest, platform }]);
     expect(await tagsIn(to)).toEqual({ multi: arm.digest });
   });
 
@@ -116,7 +116,7 @@ describe('copy', () => {
     ],
     ['several to one tag', AmbiguousManifestError, '', ':v1', {}, 'found 2 (multi, alone)'],
     ['an unknown tag', UnknownTagError, ':v9', '', {}, 'tag "v9", found multi, alone'],
-    ['no such platform', NoMatchingPlatformError, ':alone', '', { platform }, 'linux/arm64, found linux/amd64'],
+    ['no such platform', NoMatchingPlatformError, ':alone', '', { platforms: [platform] }, 'linux/arm64, found linux/amd64'],
   ];
   test.each(rows)('refuses %s, and writes nothing', async (_, type, suffix, tag, options, message) => {
     const { path } = await source();

@@ -26,7 +26,8 @@ export const hasCrane = process.env.NX_OCI_WITHOUT_CRANE !== '1';
 export function newBuildah(environment: NodeJS.ProcessEnv = {}): (...args: string[]) => Promise<string> {
   const room = temporaryDirectory();
   const storage = ['--root', join(room, 'root'), '--runroot', join(room, 'runroot'), '--storage-driver', 'vfs'];
-  return (...args) => succeed('buildah', [...storage, ...args], { env: { BUILDAH_ISOLATION: 'chroot', ...environment } });
+  return (...args) =>
+    succeed('buildah', [...storage, ...args], { env: { BUILDAH_ISOLATION: 'chroot', ...environment } });
 }
 
 export const tar = (...args: string[]) => succeed('tar', args);

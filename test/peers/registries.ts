@@ -83,7 +83,9 @@ export async function startDockerRegistry(access: Access = 'open'): Promise<Dock
       close,
       requests: async () => {
         await close();
-        return [...accessLog.matchAll(/"([A-Z]+ \S+) HTTP\/1\.1" (\d+)/g)].map(([, what, status]) => `${what} ${status}`);
+        return [...accessLog.matchAll(/"([A-Z]+ \S+) HTTP\/1\.1" (\d+)/g)].map(
+          ([, what, status]) => `${what} ${status}`,
+        );
       },
     };
   } catch (error) {

@@ -40,7 +40,10 @@ export async function makeContents(): Promise<Contents> {
   const built = await buildImage(
     {
       platforms: architectures.map((architecture) => `linux/${architecture}`),
-      layers: [{ from: 'bin-{arch}', to: '/usr/bin', mode: '0755' }, { from: 'etc', to: '/etc' }],
+      layers: [
+        { from: 'bin-{arch}', to: '/usr/bin', mode: '0755' },
+        { from: 'etc', to: '/etc' },
+      ],
       entrypoint: ['/usr/bin/hello'],
     },
     { ...Object.fromEntries(programs), 'etc/motd': 'welcome\n' },

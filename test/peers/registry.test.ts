@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { expectFailure, nxOci, run } from '../fixtures';
+import { commandFile, expectFailure, nxOci } from '../fixtures';
 import { newPath } from './makers';
 import { succeed } from './programs';
-import { accesses, type OurChoice, reach, type Running, startDockerRegistry, startOurs, storages } from './registries';
+import { accesses, type OurChoice, type Running, reach, startDockerRegistry, startOurs, storages } from './registries';
 import { type Contents, configsOf, makeContents, rootOf } from './registry-content';
-import { named, programs, type Reached, type RegistryProgram } from './registry-programs';
+import { named, programs, type Reached, type RegistryProgram, skopeo, user } from './registry-programs';
 
 /**
  * Every program with every registry, both ways: what it pushes we pull, with the credentials that its login left, and what
@@ -64,5 +64,38 @@ describe.each(registries)('$registry', ({ registry, access, start }) => {
       await nxOciIn(program, reached, 'push', contents.index.layout, named(reached, name));
       await expectSame(await program.pull(reached, name, 'index'), program);
     });
+
+    if (access !== 'open') {
+      testHere(`${program.name} → ${registry}: nothing without a login`, async () => {
+        const push = program.push(reach(running), contents.index, `from/${program.name}:refused`);
+        await expect(push).rejects.toThrow(/unauthorized|authentication required|401/i);
+      });
+    }
+  }
+
+  if (access !== 'open') {
+    test(`nx-oci → ${registry}: nothing without a login, nor with another password`, async () => {
+      const reached = reach(running);
+      const target = named(reached, 'from/nobody:v1');
+      const push = (env: NodeJS.ProcessEnv) => nxOci(['push', contents.index.layout, target], { env });
+      const nobody = skopeo.environment(reached);
+      expectFailure(await push(nobody), reached.host);
+      const wrong = { NX_OCI_REGISTRY: reached.host, NX_OCI_USERNAME: user.username, NX_OCI_PASSWORD: 'another' };
+      const refused = await push({ ...nobody, ...wrong });
+      expectFailure(refused, reached.host);
+      expect(refused.stderr).not.toContain('another');
+    });
   }
 });
+
+/** Runs `nx-oci` with nothing but what the program's login left. */
+function nxOciIn(program: RegistryProgram, reached: Reached, ...args: string[]): Promise<string> {
+  return succeed(process.execPath, [commandFile, ...args], { env: program.environment(reached) });
+}
+
+/** The same index, to the byte where the program does not pack it anew. */
+async function expectSame(layout: string, { keepsManifests }: RegistryProgram): Promise<void> {
+  const { index } = contents;
+  if (keepsManifests) expect(await rootOf(layout)).toBe(index.root.digest);
+  expect(await configsOf(layout)).toEqual(await configsOf(index.layout));
+}

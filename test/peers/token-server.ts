@@ -28,7 +28,8 @@ export async function startTokenServer(): Promise<TokenServer> {
   const server = createServer(({ url = '', headers }, response) => {
     const scopes = new URL(url, 'http://localhost').searchParams.getAll('scope');
     if (headers.authorization !== expected) response.writeHead(401).end();
-    else response.end(JSON.stringify({ token: tokenFor(scopes.flatMap((scope) => scope.split(' '))), expires_in: 300 }));
+    else
+      response.end(JSON.stringify({ token: tokenFor(scopes.flatMap((scope) => scope.split(' '))), expires_in: 300 }));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -6,7 +6,7 @@ import type { Repository } from '../../src/registry/repository';
 import type { RegistryRequest } from '../../src/registry/server/requests';
 import { type Registry, type RegistryOptions, startRegistry } from '../../src/registry/server/start-registry';
 import type { Descriptor } from '../../src/spec/documents';
-import { type Answer, authority, impatient, type Received, serve } from './transport/servers';
+import { type Answer, impatient, type Received, serve } from './transport/servers';
 
 const closing: (() => Promise<void>)[] = [];
 afterAll(async () => {
@@ -15,7 +15,7 @@ afterAll(async () => {
 
 /** A client without patience that is closed with the test file, and does not look at this machine's own proxies. */
 export function clientOf(options: ClientOptions = {}): RegistryClient {
-  const client = registryClient({ environment: {}, ca: [authority], policy: impatient, ...options });
+  const client = registryClient({ environment: {}, policy: impatient, ...options });
   closing.push(client.close);
   return client;
 }
