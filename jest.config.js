@@ -1,10 +1,10 @@
-/** Jest on Node 20 cannot `require` an ES module, so @noble/hashes is transformed as our own TypeScript is. */
+/** Jest on Node 20 cannot `require` an ES module, so those that we load are transformed as our own TypeScript is. */
 module.exports = {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
   testPathIgnorePatterns: ['/node_modules/', '/test/peers/', '/test/soak/'],
   transform: { '^.+\\.[tj]s$': ['@swc/jest', { jsc: { target: 'es2022', parser: { syntax: 'typescript' } } }] },
-  transformIgnorePatterns: ['/node_modules/(?!@noble/)'],
+  transformIgnorePatterns: ['/node_modules/(?!@noble/|@cloudpss/)'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testTimeout: 30_000,
 };

@@ -12,7 +12,7 @@ import {
 } from './goals';
 import { prepareLayerLayout } from './layer-layout';
 import { type Contender, type OnSample, runMeasured, type Series, takeTurns } from './measure';
-import { cli, ours, type Program } from './peers';
+import { cli, ours, oursWithZstd, type Program } from './peers';
 import { dockerRegistry, ourRegistry } from './registries';
 import { blobLoad, manifestLoad, newServing } from './serving';
 import { copiedBytes, prepareSources } from './sources';
@@ -33,7 +33,7 @@ export interface Result extends Series {
   readonly comparisons: readonly Comparison[];
 }
 
-/** P1 and P2: our build of one payload against those of the peers. */
+/** P1 to P3: our builds of one payload against those of the peers. */
 export async function measureBuilds(
   id: PayloadId,
   programs: readonly Program[],
@@ -43,11 +43,11 @@ export async function measureBuilds(
   const builds = programs.map((program) => newBuild(program, payload, scratch));
   const all = await takeTurns(builds, rounds, onSample);
   await removePayload(payload);
-  const own = all.find(({ program }) => program.id === ours.id);
+  const own = [ours, oursWithZstd].flatMap(({ id }) => all.find(({ program }) => program.id === id) ?? []);
   return all.map((series) => ({
     ...series,
     part: 'image',
-    comparisons: own === undefined || series === own ? [] : compareBuilds(own, series),
+    comparisons: own.includes(series) ? [] : own.flatMap((one) => compareBuilds(one, series)),
   }));
 }
 

@@ -20,9 +20,10 @@ export interface Program {
 
 export const cli = join(__dirname, '..', 'src', 'cli.js');
 
-export const ours: Program = {
-  id: 'nx-oci',
-  name: 'nx-oci image',
+/** Our command; zstd at its default level where it is said. */
+const ourImage = (id: string, name: string, compression: 'gzip' | 'zstd'): Program => ({
+  id,
+  name,
   missing: () => (existsSync(cli) ? undefined : `${cli} is not built`),
   version: `echo nx-oci $("${process.execPath}" "${cli}" --version)`,
   prepare: ({ directory }, room) =>
@@ -31,12 +32,15 @@ export const ours: Program = {
       JSON.stringify({
         layers: [{ name: 'app', from: relative(room, directory), to: '/app' }],
         platforms: ['linux/amd64'],
-        compression: 'gzip',
+        compression,
       }),
     ),
   command: () => [process.execPath, cli, 'image', '--options', 'image.json', '--output', 'layout'],
   layerBytes: (room) => largestBlob(join(room, 'layout')),
-};
+});
+
+export const ours = ourImage('nx-oci', 'nx-oci image', 'gzip');
+export const oursWithZstd = ourImage('nx-oci-zstd', 'nx-oci image, zstd', 'zstd');
 
 const umoci: Program = {
   id: 'umoci',

@@ -13,7 +13,7 @@ import {
   measureTransfers,
   type Result,
 } from './parts';
-import { ours, type Program, peers, versionOf } from './peers';
+import { ours, oursWithZstd, type Program, peers, versionOf } from './peers';
 import { dockerRegistry } from './registries';
 import { describeMachine, renderReport, writeJson } from './report';
 import { ourTransfer, type Transferrer, transferPeers } from './transfers';
@@ -35,7 +35,7 @@ const command = new Command('npm run bench --')
   .description('Measures nx-oci against other programs, in turns, and prints one table.')
   .option('--runs <n>', `runs of each program (default: ${defaultRuns}, and 1 for P6)`, positiveInteger)
   .option('--only <ids>', `what to measure, of ${goalIds} (default: all, and programs no goal names)`, listOf(goalIds))
-  .option('--workloads <ids>', `payloads for P1 and P2, of ${buildWorkloads} (default: all)`, listOf(buildWorkloads))
+  .option('--workloads <ids>', `payloads for P1 to P3, of ${buildWorkloads} (default: all)`, listOf(buildWorkloads))
   .option('--peers <ids>', `programs to compare with, of ${peerIds()}`, listOf(peerIds()))
   .option('--work <directory>', 'where payloads and outputs are made', 'dist/bench/work')
   .option('--output <file>', 'where all samples go, as JSON', 'dist/bench/results.json')
@@ -90,8 +90,12 @@ function comparesBuilds(ids: readonly GoalId[]): boolean {
 }
 
 function chosenPrograms({ only = goalIds, peers: ids }: Options): readonly Program[] {
-  if (comparesBuilds(only)) return [ours, ...peers.filter(({ id }) => (ids ?? peersOf(only)).includes(id))];
-  return only.includes('P6') ? [ours] : [];
+  if (!comparesBuilds(only)) return only.includes('P6') ? [ours] : [];
+  const own = [ours, oursWithZstd].filter(
+    ({ id }) =>
+      buildGoals.some((goal) => goal.own === id && only.includes(goal.id)) || (id === ours.id && only.includes('P6')),
+  );
+  return [...own, ...peers.filter(({ id }) => (ids ?? peersOf(only)).includes(id))];
 }
 
 /** What pushes, pulls and serves for comparison. */

@@ -12,6 +12,9 @@ const pages: Readonly<Record<string, readonly string[]>> = {
   image: ['docs/image.md', 'README.md'],
   index: ['docs/index.md'],
   artifact: ['docs/artifact.md'],
+  registry: ['docs/registry.md'],
+  push: ['docs/push.md'],
+  'release-publish': ['docs/release-publish.md'],
 };
 
 for (const name of Object.keys(executorSchemas)) {

@@ -1,138 +1,35 @@
-import { availableParallelism } from 'node:os';
-import { pipeline } from 'node:stream/promises';
-import { types } from 'node:util';
-import { constants, crc32, createGunzip, deflateRaw } from 'node:zlib';
-import { OciError } from './errors';
+import type { Bytes } from './compression/blocks';
+import { gunzip, gzip, isGzip } from './compression/gzip';
+import { type Compression, checkLevel } from './compression/levels';
+import { isZstd, unzstd } from './compression/unzstd';
+import { zstd } from './compression/zstd';
 
-/** Chunks of bytes that arrive one after the other. */
-export type Bytes = AsyncIterable<Uint8Array>;
-
-/** What a layer may be compressed with here. */
-export type Compression = 'gzip' | 'none';
-
-/**
- * Bytes of input that are deflated at once on one thread. The result depends on it, so it is a constant of the format:
- * another value gives every layer another digest.
- */
-const blockSize = 512 * 1024;
-
-/** Deflate refers back at most this far (RFC 1951, section 2), so a block starts with this much of the one before. */
-const windowSize = 32 * 1024;
-
-/** Gives about as many bytes as Go's parallel encoder at its own default (docs/performance.md, P1). */
-export const defaultGzipLevel = 4;
-
-/** A header without name and time; level flag 0 and operating system 255 (unknown) so that no machine shows in it. */
-const gzipHeader = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255);
-
-/** The empty final deflate block that ends a stream whose blocks were all flushed to a byte boundary. */
-const finalBlock = Uint8Array.of(0x03, 0x00);
+export type { Bytes } from './compression/blocks';
+export { defaultGzipLevel, gunzip, gzip, isGzip } from './compression/gzip';
+export { type Compression, checkLevel, compressions, largestLevel } from './compression/levels';
+export { isZstd, unzstd } from './compression/unzstd';
+export { defaultZstdLevel, zstd } from './compression/zstd';
 
 /**
- * Compresses to one gzip member (RFC 1952) on libuv's thread pool, `lanes` blocks at a time. The bytes depend on the
- * input and the level only, never on `lanes`, the number of cores or how the input was cut into chunks.
- */
-export async function* gzip(
-  input: Bytes,
-  { level = defaultGzipLevel, lanes = availableParallelism() + 1 }: { level?: number; lanes?: number } = {},
-): AsyncGenerator<Uint8Array> {
-  let checksum = 0;
-  let size = 0;
-  let dictionary: Uint8Array | undefined;
-  const compressing: Promise<Uint8Array>[] = [];
-  yield gzipHeader;
-  for await (const block of inBlocks(input, blockSize)) {
-    checksum = crc32(block, checksum);
-    size += block.length;
-    const compressed = deflateBlock(block, level, dictionary);
-    // The failure is met where the block is awaited; until then it must not count as unhandled.
-    compressed.catch(() => undefined);
-    compressing.push(compressed);
-    dictionary = block.subarray(Math.max(0, block.length - windowSize));
-    if (compressing.length >= lanes) yield (await compressing.shift()) as Uint8Array;
-  }
-  for (const compressed of compressing) yield await compressed;
-  yield finalBlock;
-  yield gzipTrailer(checksum, size);
-}
-
-/**
- * Decompresses gzip, one or several members. Every way in which the stream can be wrong is an error: a wrong checksum,
- * an end too early, bytes behind the last member.
+ * Compresses as it is said.
  *
- * @throws {OciError} that says what is wrong; the caller knows and names the blob.
+ * @param level from 1, the fastest; gzip goes to 9, zstd to 19. Each has its own default.
+ * @throws {InvalidOptionError} before anything is read, for a level that the compression does not have.
  */
-export async function* gunzip(input: Bytes): AsyncGenerator<Uint8Array> {
-  const decoder = createGunzip({ chunkSize: 128 * 1024 });
-  let received = 0;
-  // A failure on the way shows in the decoder too.
-  const fed = pipeline(
-    input,
-    async function* (chunks: Bytes) {
-      for await (const chunk of chunks) {
-        received += chunk.length;
-        yield chunk;
-      }
-    },
-    decoder,
-  ).catch(() => undefined);
-  try {
-    yield* decoder as AsyncIterable<Uint8Array>;
-  } catch (error) {
-    if (isZlibError(error)) throw new OciError(`invalid gzip stream (${error.message})`, { cause: error });
-    throw error;
-  } finally {
-    await fed;
-  }
-  // The decoder ends by itself at a byte that can't start another member, and takes nothing from there on.
-  if (decoder.bytesWritten !== received) throw new OciError('invalid gzip stream (bytes behind its end)');
+export function compress(bytes: Bytes, compression: Compression, level?: number): Bytes {
+  checkLevel(compression, level);
+  if (compression === 'gzip') return gzip(bytes, { level });
+  return compression === 'zstd' ? zstd(bytes, { level }) : bytes;
 }
 
-/** Whether the bytes begin as a gzip member does. */
-export function isGzip(start: Uint8Array): boolean {
-  return start.length >= 3 && start[0] === 0x1f && start[1] === 0x8b && start[2] === 8;
+/** Undoes {@link compress}; throws as {@link gunzip} and {@link unzstd} do. */
+export function decompress(bytes: Bytes, compression: Compression): Bytes {
+  if (compression === 'gzip') return gunzip(bytes);
+  return compression === 'zstd' ? unzstd(bytes) : bytes;
 }
 
-/** The same bytes in blocks of exactly `size`, the last one shorter. Each block is a buffer of its own. */
-async function* inBlocks(input: Bytes, size: number): AsyncGenerator<Uint8Array> {
-  let block = Buffer.allocUnsafeSlow(size);
-  let filled = 0;
-  for await (const chunk of input) {
-    for (let taken = 0; taken < chunk.length; ) {
-      const part = chunk.subarray(taken, taken + size - filled);
-      block.set(part, filled);
-      filled += part.length;
-      taken += part.length;
-      if (filled === size) {
-        yield block;
-        block = Buffer.allocUnsafeSlow(size);
-        filled = 0;
-      }
-    }
-  }
-  if (filled > 0) yield block.subarray(0, filled);
-}
-
-function deflateBlock(block: Uint8Array, level: number, dictionary: Uint8Array | undefined): Promise<Uint8Array> {
-  const options = {
-    level,
-    chunkSize: blockSize,
-    // A sync flush ends the block on a byte boundary, so that blocks can be joined.
-    finishFlush: constants.Z_SYNC_FLUSH,
-    ...(dictionary && { dictionary }),
-  };
-  return new Promise((resolve, reject) => {
-    deflateRaw(block, options, (error, compressed) => (error ? reject(error) : resolve(compressed)));
-  });
-}
-
-function gzipTrailer(checksum: number, size: number): Uint8Array {
-  const trailer = Buffer.alloc(8);
-  trailer.writeUInt32LE(checksum, 0);
-  trailer.writeUInt32LE(size % 2 ** 32, 4);
-  return trailer;
-}
-
-function isZlibError(error: unknown): error is NodeJS.ErrnoException {
-  return types.isNativeError(error) && 'code' in error && /^Z_/.test(String(error.code));
+/** How a file is compressed that begins with these bytes. */
+export function compressionOf(start: Uint8Array): Compression {
+  if (isGzip(start)) return 'gzip';
+  return isZstd(start) ? 'zstd' : 'none';
 }

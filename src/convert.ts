@@ -4,7 +4,7 @@ import { indexOver } from './image-index';
 import { artifactTypeOf, asImage, type Image, type Index, newRef, type Ref, walkRefs } from './ref';
 import type { Descriptor } from './spec/documents';
 import { encodeJson } from './spec/json';
-import { layerCompression, mediaTypes } from './spec/media-types';
+import { isForeignLayer, layerCompression, mediaTypes } from './spec/media-types';
 
 /** Whose media types a manifest speaks: the OCI's, or Docker's (schema 2). */
 export type ManifestFormat = 'oci' | 'docker';
@@ -91,7 +91,7 @@ function rejectArtifact(ref: Ref): void {
 function layerType({ mediaType, digest }: Descriptor, format: ManifestFormat): string {
   const compression = layerCompression(mediaType);
   if (compression === undefined) return mediaType;
-  const foreign = mediaType.includes('.foreign.') || mediaType.includes('.nondistributable.');
+  const foreign = isForeignLayer(mediaType);
   const suffix = { none: '', gzip: 'gzip', zstd: 'zstd' }[compression];
   if (format === 'docker') {
     if (compression === 'zstd')

@@ -65,6 +65,9 @@ export class LimitError extends OciError {
   }
 }
 
+/** Compressed content that can't be unpacked: damaged, cut off, or with other bytes behind its end. */
+export class InvalidStreamError extends OciError {}
+
 /** A document (manifest, index, config, marker, options) that is no JSON or does not have the shape it must have. */
 export class InvalidDocumentError extends OciError {}
 

@@ -3,7 +3,7 @@ export { newArtifact, titleAnnotation } from './artifact';
 export type { Blob, BlobSink, Blobs, ByteRange, FileBlob, WrittenBlob } from './blob';
 export { bytesBlob, fileBlob, noBlobs, readVerified, verified } from './blob';
 export type { Bytes, Compression } from './compression';
-export { defaultGzipLevel, gunzip, gzip } from './compression';
+export { defaultGzipLevel, defaultZstdLevel, gunzip, gzip, unzstd, zstd } from './compression';
 export type { ManifestFormat } from './convert';
 export { convertRef } from './convert';
 export type { Digest, DigestAlgorithm, Digester } from './digest';
@@ -51,6 +51,8 @@ export type { Problem, Verification, VerifyOptions } from './layout/verify';
 export { verifyLayout } from './layout/verify';
 export type { LayoutWriter } from './layout/write';
 export { layoutWriter, writeTree } from './layout/write';
+export type { RecompressOptions } from './recompress';
+export { addZstdInstances, recompressRef, zstdAnnotation } from './recompress';
 export type { Image, Index, Ref, WalkOptions } from './ref';
 export {
   artifactTypeOf,

@@ -16,6 +16,7 @@ import {
 import { addBuildCommands } from '../src/cli/build';
 import { addIndexCommands } from '../src/cli/image-index';
 import { addLayoutCommands } from '../src/cli/layout';
+import { addRegistryCommands } from '../src/cli/registry';
 import { blobFile } from '../src/layout/paths';
 import {
   commandFile,
@@ -37,6 +38,7 @@ describe('--help', () => {
   addBuildCommands(program);
   addIndexCommands(program);
   addLayoutCommands(program);
+  addRegistryCommands(program);
 
   /** All commands, with those below them, by the words that one types. */
   function allBelow(command: Command, words: string): [words: string, command: Command][] {

@@ -1,16 +1,15 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
-import { repository, run, writeFiles } from './fixtures';
+import { codeBlocks, repository, run, writeFiles } from './fixtures';
 
 /** Below the repository, so that `nx-oci` is found as it is from a user's project. */
 const directory = join(repository, 'node_modules/.cache/nx-oci-docs');
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-test('the examples of docs/library.md are correct TypeScript', async () => {
-  const page = readFileSync(join(repository, 'docs/library.md'), 'utf8');
-  const examples = [...page.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code as string);
-  expect(examples.length).toBeGreaterThan(3);
+test('the examples of docs/library.md and docs/testing.md are correct TypeScript', async () => {
+  const examples = ['library', 'testing'].flatMap((page) => codeBlocks(`docs/${page}.md`, 'ts'));
+  expect(examples.length).toBeGreaterThan(10);
   const files = examples.map((code, position) => [
     `example-${position}.mts`,
     // The example of an artifact takes its bytes from the reader's program.

@@ -266,3 +266,9 @@ export function canReflink(): boolean {
 export function sourceOf(reference: string): ImageSource {
   return layoutSource(parseLayoutReference(reference));
 }
+
+/** The code in a language that a page of the repository shows. */
+export function codeBlocks(page: string, language: string): string[] {
+  const text = readFileSync(join(repository, page), 'utf8');
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, code]) => code as string);
+}

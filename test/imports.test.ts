@@ -5,10 +5,10 @@ import { repository } from './fixtures';
 
 /** The floors of the house, the lowest first. A room imports from its own floor and below. */
 const floors: readonly (readonly string[])[] = [
-  ['src/errors.ts', 'src/digest.ts', 'src/compression.ts', 'src/concurrency.ts'],
+  ['src/errors.ts', 'src/digest.ts', 'src/compression.ts', 'src/compression/', 'src/concurrency.ts'],
   ['src/spec/', 'src/blob.ts'],
   ['src/ref.ts', 'src/tree.ts'],
-  ['src/layer/', 'src/image.ts', 'src/image-index.ts', 'src/artifact.ts', 'src/convert.ts'],
+  ['src/layer/', 'src/image.ts', 'src/image-index.ts', 'src/artifact.ts', 'src/convert.ts', 'src/recompress.ts'],
   ['src/layout/', 'src/registry/', 'src/credentials/'],
   ['src/actions/'],
   ['src/terminal/', 'src/nx/', 'src/cli.ts', 'src/cli/', 'src/index.ts', 'executors/', 'generators/'],

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** A media type, as RFC 6838 writes it. */
 const mediaType = z
@@ -33,7 +33,7 @@ export const artifactOptionsSchema = z.strictObject({
   subject: z
     .string()
     .describe(
-      'The manifest that the artifact speaks of: a target ("os:index"), a layout ("path"), or a manifest in it ("path:tag", "path@digest").',
+      'The manifest that the artifact speaks of: a target ("os:index"), a layout ("path"), a manifest in it ("path:tag", "path@digest"), or one in a registry ("registry.example/os:v1"), of which oci.lock.json keeps the digest.',
     )
     .optional(),
   tag: z.string().describe('The tag of the artifact; "latest" by default.').optional(),

@@ -1,4 +1,6 @@
+import { checkLevel } from '../compression';
 import type { Digest } from '../digest';
+import { InvalidOptionError } from '../errors';
 import {
   annotate,
   appendLayer,
@@ -123,12 +125,14 @@ async function planImages(
   created: string,
 ): Promise<readonly Plan[]> {
   const tag = checkTag(options.tag ?? 'latest');
+  checkLevel(options.compression ?? 'gzip', options.compressionLevel);
   const bases = base && (await baseInstances(base));
   const platforms = platformsOf(options, bases);
   const plans: Plan[] = [];
   for (const wanted of platforms) {
     const from = bases && (await findPlatform(bases, wanted, `base ${base?.name}`).read());
     const draft = withCreated(from ? await draftOnBase(from, wanted) : emptyImage(wanted), created);
+    if (options.compression === 'zstd') checkHasZstd(draft, base);
     const start = withExecution(draft, (execution) => executionOf(options, execution));
     const platform = configPlatform(start.config);
     const annotations = baseAnnotations(base?.reference, from);
@@ -140,6 +144,15 @@ async function planImages(
     });
   }
   return plans;
+}
+
+/** The layers of an image speak the language of its base; see {@link layerTypeFor}. */
+function checkHasZstd({ manifest }: ImageDraft, base: ImageSource | undefined): void {
+  if (manifest.mediaType !== mediaTypes.dockerManifest) return;
+  throw new InvalidOptionError(
+    `option "compression": expected "gzip" or "none" on base ${base?.name}, which is in Docker's format and that has no media type for zstd, found "zstd"; copy the base with "nx-oci copy --format oci" first`,
+    { expected: 'gzip or none', found: 'zstd' },
+  );
 }
 
 /** @see https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md#pre-defined-annotation-keys */

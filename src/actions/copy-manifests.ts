@@ -1,4 +1,3 @@
-import { convertRef, type ManifestFormat } from '../convert';
 import { AmbiguousManifestError, InvalidLayoutError, InvalidOptionError } from '../errors';
 import { addToIndex, findPlatform, listInstances, removeFromIndex } from '../image-index';
 import { layoutTree } from '../layout/create';
@@ -11,14 +10,13 @@ import type { ImageSource, SourcedRef } from '../layout/source';
 import { writeTree } from '../layout/write';
 import { descriptorOf, type Index } from '../ref';
 import { type Descriptor, type Platform, refNameAnnotation } from '../spec/documents';
+import { type ManifestChanges, withChanges } from './change-manifests';
 import { checkTag } from './tag';
 
 /** How manifests are copied. */
-export interface CopyOptions {
+export interface CopyOptions extends ManifestChanges {
   /** Takes the images for these platforms alone: of one the image, of several the index reduced to them. */
   readonly platforms?: readonly Platform[];
-  /** Converts manifests to these media types; layers keep their bytes. */
-  readonly format?: ManifestFormat;
   readonly onProgress?: InsertOptions['onProgress'];
 }
 
@@ -33,7 +31,7 @@ export interface CopyOptions {
 export async function copyManifests(
   from: ImageSource,
   to: LayoutReference,
-  { platforms, format, onProgress }: CopyOptions = {},
+  { platforms, onProgress, ...changes }: CopyOptions = {},
 ): Promise<Descriptor[]> {
   if (to.digest !== undefined) {
     throw new InvalidOptionError(
@@ -50,20 +48,18 @@ export async function copyManifests(
       { expected: '1', found: String(sources.length) },
     );
   }
-  const converted: SourcedRef[] = [];
-  for (const { ref, descriptor } of sources) {
-    converted.push({ descriptor, ref: format === undefined ? ref : await convertRef(ref, format) });
-  }
-  const destination = await ensureLayout(to.path);
-  const copied: Descriptor[] = [];
-  for (const { ref, descriptor } of converted) {
-    const { annotations, platform: listedPlatform } = withoutTag(descriptor);
-    const tag = to.tag ?? tagOf(descriptor);
-    copied.push(
-      await destination.insert(ref, { tag, annotations: annotations ?? {}, platform: listedPlatform, onProgress }),
-    );
-  }
-  return copied;
+  return withChanges(sources, changes, async (changed) => {
+    const destination = await ensureLayout(to.path);
+    const copied: Descriptor[] = [];
+    for (const { ref, descriptor } of changed) {
+      const { annotations, platform: listedPlatform } = withoutTag(descriptor);
+      const tag = to.tag ?? tagOf(descriptor);
+      copied.push(
+        await destination.insert(ref, { tag, annotations: annotations ?? {}, platform: listedPlatform, onProgress }),
+      );
+    }
+    return copied;
+  });
 }
 
 /**

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { InvalidOptionError } from '../errors';
 import { parseDocument } from '../spec/json';
 import { sourceDateEpoch } from './created';
@@ -41,7 +41,8 @@ export async function expandTokens(text: string, sources: TokenSources): Promise
       throw new InvalidOptionError(`token ${token}: expected one of ${known.join(', ')}`, { found: token });
     }
     const replacement = await value();
-    if (replacement === undefined) throw new InvalidOptionError(`token ${token}: ${missing[name]}`, { expected: token });
+    if (replacement === undefined)
+      throw new InvalidOptionError(`token ${token}: ${missing[name]}`, { expected: token });
     found.set(token, replacement);
   }
   // Once over the text: what a token stands for is no place for tokens.

@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import * as z from 'zod';
+import { compressions, largestLevel } from '../compression';
 
 const text = (description: string) => z.string().describe(description);
 const texts = (description: string) => z.array(z.string()).describe(description);
@@ -38,7 +39,7 @@ const layerSchema = z.strictObject({
 /** The options of one image: what the executor takes besides its output path, and the file that the command line takes. */
 export const imageOptionsSchema = z.strictObject({
   base: text(
-    'The image to build on: a target ("os-base:image"), or an OCI layout ("path" or "path:tag"). The instance of the same platform is taken.',
+    'The image to build on: a target ("os-base:image"), an OCI layout ("path" or "path:tag"), or an image in a registry ("docker.io/library/debian:12"), of which oci.lock.json keeps the digest. The instance of the same platform is taken.',
   ).optional(),
   platforms: texts(
     'The platforms to build for, such as "linux/amd64" or "linux/arm/v7". By default those of the base or, without one, linux/amd64.',
@@ -79,8 +80,16 @@ export const imageOptionsSchema = z.strictObject({
   tag: text(
     'The tag of the image; "latest" by default. With several platforms each is tagged <tag>-<os>-<arch>[-<variant>].',
   ).optional(),
-  compression: z.enum(['gzip', 'none']).describe('How layers are compressed; "gzip" by default.').optional(),
-  compressionLevel: z.int().min(1).max(9).describe('From 1, the fastest, to 9, the smallest; 4 by default.').optional(),
+  compression: z
+    .enum(compressions)
+    .describe('How layers are compressed; "gzip" by default, which everything reads. "zstd" is faster and smaller.')
+    .optional(),
+  compressionLevel: z
+    .int()
+    .min(1)
+    .max(largestLevel)
+    .describe('From 1, the fastest, to the smallest: 9 for gzip (4 by default), 19 for zstd (2 by default).')
+    .optional(),
 });
 
 export type ImageOptions = z.infer<typeof imageOptionsSchema>;

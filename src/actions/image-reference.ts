@@ -4,12 +4,7 @@ import { InvalidReferenceError } from '../errors';
 import { type LayoutReference, parseLayoutReference } from '../layout/reference';
 import { type ImageSource, layoutSource } from '../layout/source';
 import type { RegistryClient } from '../registry/client';
-import {
-  beginsWithRegistry,
-  hasRegistryScheme,
-  parseRegistryReference,
-  type RegistryReference,
-} from '../registry/reference';
+import { beginsWithRegistry, parseRegistryReference, type RegistryReference } from '../registry/reference';
 import { registrySource } from '../registry/source';
 
 /** What an image is named by: a layout or an archive, or a repository of a registry. */
@@ -34,12 +29,13 @@ export function parseImageReference(text: string, root: string): ImageReference 
 
 /** Whether a text speaks of a registry, as {@link parseImageReference} takes it. */
 export function namesRegistry(text: string, root: string): boolean {
-  if (scheme.test(text)) return true;
+  if (hasScheme(text)) return true;
   const begins = beginsWithRegistry(text) || user.test(text);
   return begins && !existsSync(resolve(root, parseLayoutReference(text).path));
 }
 
-const scheme = /^[a-z][a-z0-9+.-]+:\/\//i;
+/** Whether a text is a URL, or begins with `docker://`, the only one of its kind that names an image. */
+export const hasScheme = (text: string): boolean => /^[a-z][a-z0-9+.-]+:\/\//i.test(text);
 
 /** What stands before the host in a URL: a name and a password. */
 const user = /^[^/]*:[^/]*@[^/]+\//;
@@ -53,7 +49,7 @@ const user = /^[^/]*:[^/]*@[^/]+\//;
 export function parseReference(text: string): RegistryReference {
   const [, rest = text] = text.split(/^docker:\/\//);
   const expected = 'registry/repository:tag, with docker:// before it or nothing';
-  if (scheme.test(rest)) throw new InvalidReferenceError(`reference: expected ${expected}, found a URL`, { expected });
+  if (hasScheme(rest)) throw new InvalidReferenceError(`reference: expected ${expected}, found a URL`, { expected });
   if (!/@.*\//s.test(rest)) return parseRegistryReference(text);
   throw new InvalidReferenceError(
     `reference: expected ${expected}, found a user before "@"; docs/credentials.md says where credentials belong`,

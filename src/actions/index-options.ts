@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** The options of an index besides the path of its layout. */
 export const indexOptionsSchema = z.strictObject({
@@ -6,7 +6,7 @@ export const indexOptionsSchema = z.strictObject({
     .array(z.string())
     .min(1, 'at least one image')
     .describe(
-      'What the index lists: targets that build images or indexes ("api:image"), OCI layouts ("path") or manifests in them ("path:tag", "path@digest"), or archives. What is listed twice is taken once.',
+      'What the index lists: targets that build images or indexes ("api:image"), OCI layouts ("path") or manifests in them ("path:tag", "path@digest"), archives, or images in a registry ("registry.example/os:v1"), of which oci.lock.json keeps the digests. What is listed twice is taken once.',
     ),
   platforms: z
     .array(z.string())

@@ -1,5 +1,5 @@
-import { bytesBlob } from '../blob';
 import { join, resolve } from 'node:path';
+import { bytesBlob } from '../blob';
 import type { Digest } from '../digest';
 import { InvalidOptionError, NotInRegistryError } from '../errors';
 import type { ImageSource } from '../layout/source';

@@ -59,7 +59,7 @@ function isMirror(text: string): boolean {
 }
 
 /** Who writes a URL may write a password into it. */
-const shown = (text: string) => JSON.stringify(text.replace(/[^/=]*@/, '…@'));
+const shown = (text: string) => (text.includes('@') ? 'text with a user before "@"' : JSON.stringify(text));
 
 function mirrorsIn(text: string | undefined): Record<string, string[]> {
   const mirrors: Record<string, string[]> = {};

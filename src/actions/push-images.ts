@@ -1,6 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { convertRef, type ManifestFormat } from '../convert';
 import { AmbiguousManifestError, EmptyIndexError, fileSystemStep, InvalidReferenceError } from '../errors';
 import { listNames, tagOf } from '../layout/find';
 import type { ImageSource, SourcedRef } from '../layout/source';
@@ -9,10 +8,11 @@ import { type Pushed, type PushProgress, planPush, pushRef } from '../registry/p
 import { formatRegistryReference, type RegistryReference } from '../registry/reference';
 import type { Repository } from '../registry/repository';
 import type { Platform } from '../spec/documents';
+import { type ManifestChanges, withChanges } from './change-manifests';
 import { chosenFrom } from './copy-manifests';
 
 /** What one push takes. */
-export interface PushImages {
+export interface PushImages extends ManifestChanges {
   readonly source: ImageSource;
   /** Where to. A reference without a tag takes the manifest's own tag. */
   readonly references: readonly RegistryReference[];
@@ -20,8 +20,6 @@ export interface PushImages {
   readonly repository: (reference: RegistryReference) => Repository;
   /** Pushes these instances alone: of one the image, of several the index reduced to them. */
   readonly platforms?: readonly Platform[];
-  /** Converts manifests to these media types; layers keep their bytes. */
-  readonly format?: ManifestFormat;
   /** A repository in the same registry that may have some of the blobs. */
   readonly mountFrom?: string;
   /** Sends blobs in pieces of this many bytes. */
@@ -44,16 +42,20 @@ export interface PushedImage extends Pushed {
  * own tags.
  *
  * @throws {AmbiguousManifestError} for several manifests and a reference with one tag.
- * @throws what {@link pushRef} throws.
+ * @throws what {@link withChanges} and {@link pushRef} throw.
  */
 export async function pushImages(push: PushImages): Promise<PushedImage[]> {
-  const { source, references, platforms, format, digestFile, dryRun = false, onProgress } = push;
-  const converted: SourcedRef[] = [];
-  for (const { ref, descriptor } of await chosenFrom(await source.read(), platforms, source.name)) {
-    converted.push({ descriptor, ref: format === undefined ? ref : await convertRef(ref, format) });
-  }
+  const { source, platforms, digestFile, dryRun = false } = push;
+  const chosen = await chosenFrom(await source.read(), platforms, source.name);
+  const pushed = await withChanges(chosen, push, (changed) => pushAll(changed, push));
+  if (digestFile !== undefined && !dryRun) await writeDigests(digestFile, pushed);
+  return pushed;
+}
+
+async function pushAll(manifests: readonly SourcedRef[], push: PushImages): Promise<PushedImage[]> {
+  const { source, references, dryRun = false, onProgress } = push;
   const pushed: PushedImage[] = [];
-  for (const target of references.flatMap((reference) => targetsOf(reference, converted, source.name))) {
+  for (const target of references.flatMap((reference) => targetsOf(reference, manifests, source.name))) {
     const { ref, reference } = target;
     const { mountFrom, chunkSize } = push;
     const name = formatRegistryReference(reference);
@@ -67,7 +69,6 @@ export async function pushImages(push: PushImages): Promise<PushedImage[]> {
         });
     pushed.push({ ...done, reference: formatRegistryReference({ ...reference, digest: ref.digest }) });
   }
-  if (digestFile !== undefined && !dryRun) await writeDigests(digestFile, pushed);
   return pushed;
 }
 

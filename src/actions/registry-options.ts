@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** The options of a registry that serves images, but for what it serves. */
 export const registryOptionsSchema = z.strictObject({

@@ -21,10 +21,7 @@ export interface Reach {
 }
 
 export function withInsecure(command: Command): Command {
-  return command.option(
-    '--insecure',
-    'reach the registry without TLS, or with a certificate that nobody vouches for',
-  );
+  return command.option('--insecure', 'reach the registry without TLS, or with a certificate that nobody vouches for');
 }
 
 /** The client for these references. */

@@ -130,7 +130,10 @@ export function addIndexCommands(nxOci: Command): void {
 function withChoice(command: Command): Command {
   return command
     .addOption(new Option('--all', 'of an index, take every image').conflicts('platform'))
-    .option('--platform <platform>', "of an index, take the image for this platform; this machine's (local) by default");
+    .option(
+      '--platform <platform>',
+      "of an index, take the image for this platform; this machine's (local) by default",
+    );
 }
 
 function choiceOf({ all, platform }: OptionValues): InstanceChoice {
@@ -154,7 +157,14 @@ function wordsOf(flags: OptionValues): InstanceWords {
 }
 
 /** An index has no platform, and nothing in it has its subject. */
-function rejectMisplacedWords({ index, subject, annotation: _, json: __, insecure: ___, ...platform }: OptionValues): void {
+function rejectMisplacedWords({
+  index,
+  subject,
+  annotation: _,
+  json: __,
+  insecure: ___,
+  ...platform
+}: OptionValues): void {
   const misplaced = index ? Object.keys(platform)[0] : subject && 'subject';
   if (misplaced === undefined) return;
   const option = `--${misplaced.replace(/[A-Z]/g, (letter: string) => `-${letter.toLowerCase()}`)}`;

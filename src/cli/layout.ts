@@ -5,7 +5,7 @@ import { inspectLayout } from '../actions/inspect-layout';
 import { checkTag } from '../actions/tag';
 import { asDigest, type Digest, isDigest } from '../digest';
 import { NotInRegistryError } from '../errors';
-import { openLayout } from '../layout/directory';
+import { type LayoutDirectory, openLayout } from '../layout/directory';
 import { readSourceIndex } from '../layout/source';
 import { verifyLayout } from '../layout/verify';
 import { formatRegistryReference } from '../registry/reference';
@@ -114,12 +114,7 @@ export function addLayoutCommands(nxOci: Command): void {
     .addHelpText('after', '\nExample:\n  $ nx-oci referrers out latest --artifact-type application/spdx+json')
     .action(async (path: string, name: string, { json, artifactType, ...reach }: Flags & { artifactType?: string }) => {
       const place = repositoryAt(path, reach) ?? (await openLayout(path));
-      const digest = isDigest(name)
-        ? name
-        : 'find' in place
-          ? (await place.find(name)).digest
-          : await digestOfTag(place, name);
-      const found = await place.referrers(digest, artifactType);
+      const found = await place.referrers(await digestIn(place, name), artifactType);
       print(json, found, () => listReport(found));
     });
 
@@ -150,10 +145,14 @@ export function addLayoutCommands(nxOci: Command): void {
     });
 }
 
-/** @throws {NotInRegistryError} */
-async function digestOfTag({ name, resolve }: Repository, tag: string): Promise<Digest> {
-  const found = await resolve({ tag });
+/** @throws {UnknownTagError}, {@link NotInRegistryError} */
+async function digestIn(place: LayoutDirectory | Repository, name: string): Promise<Digest> {
+  if (isDigest(name)) return name;
+  if ('find' in place) return (await place.find(name)).digest;
+  const found = await place.resolve({ tag: name });
   if (found) return found.digest;
-  const wanted = formatRegistryReference({ ...name, tag });
-  throw new NotInRegistryError(`${wanted}: expected a manifest in the registry, found none; check the name and the tag`);
+  const wanted = formatRegistryReference({ ...place.name, tag: name });
+  throw new NotInRegistryError(
+    `${wanted}: expected a manifest in the registry, found none; check the name and the tag`,
+  );
 }

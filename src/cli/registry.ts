@@ -1,55 +1,61 @@
-import { writeFile } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
+import type { ManifestChanges } from '../actions/change-manifests';
 import { type CopyOptions, copyManifests } from '../actions/copy-manifests';
 import { expandTokens } from '../actions/expand-tokens';
-import { sourceAt } from '../actions/image-reference';
+import { hasScheme, isInRegistry, parseImageReference, parseReference, sourceAt } from '../actions/image-reference';
 import { lockImages } from '../actions/lock-images';
-import { type PushedImage, pushImages } from '../actions/push-images';
+import { type PushImages, pushImages } from '../actions/push-images';
 import type { RegistryServerOptions } from '../actions/registry-options';
 import { servedReferences, serveImages } from '../actions/serve-images';
-import type { ManifestFormat } from '../convert';
-import { fileSystemStep } from '../errors';
+import { compressions, largestLevel } from '../compression';
+import { parseLayoutReference } from '../layout/reference';
 import type { ImageSource } from '../layout/source';
-import { hasRegistryScheme, parseRegistryReference, type RegistryReference } from '../registry/reference';
+import type { RegistryReference } from '../registry/reference';
 import type { ServedLayout } from '../registry/server/layouts';
-import { parsePlatform } from '../spec/platform';
+import { chosenPlatform } from '../spec/platform';
+import { failureReport } from '../terminal/failure';
 import { progressOn } from '../terminal/progress';
 import { listReport, lockReport, pushReport, registryReport } from '../terminal/reports';
-import { imageSource, layoutReference, list } from './arguments';
+import {
+  imageSource,
+  imageWords,
+  layoutReference,
+  list,
+  type Reach,
+  reached,
+  wholeNumber,
+  withInsecure,
+} from './arguments';
 import { print } from './print';
-import { registries } from './registries';
 
 /** `nx-oci push`, `pull`, `copy`, `lock` and `serve`: what has to do with registries. */
 export function addRegistryCommands(nxOci: Command): void {
   withTransfer(nxOci.command('push'))
     .description('Pushes an image or index with all that it leads to. What the registry has is not sent again.')
-    .argument('<layout>', 'layout or archive: path, path:tag or path@digest')
+    .argument('<layout>', imageWords)
     .argument(
       '<references...>',
       'where to: registry/repository:tag; {sha}, {version} and {date} are replaced; without a tag each image keeps its own',
     )
-    .option('--platform <list>', 'only the images for these platforms: one as an image, several as an index', list)
-    .option('--chunk-size <bytes>', 'send blobs in pieces of this many bytes', wholeNumber)
-    .option('--digest-file <file>', 'write the digest to a file')
+    .option('--chunk-size <bytes>', 'send blobs in pieces of this many bytes', (text) => wholeNumber(text))
+    .option('--digest-file <file>', 'write the digest to a file, or those of several images, each on a line')
     .option('--dry-run', 'only print what would be pushed')
     .addHelpText(
       'after',
       '\nExample:\n  $ nx-oci push dist/examples/os/index registry.example/os:v1 registry.example/os:{sha}',
     )
     .action(async (layout: string, references: string[], flags: PushFlags) => {
-      const targets = await Promise.all(references.map((reference) => expanded(reference)));
-      await push(imageSource(layout), targets, flags);
+      await push(imageSource(layout, flags), await Promise.all(references.map(expanded)), flags);
     });
 
   withTransfer(nxOci.command('pull'))
     .description('Pulls an image or index with all that it leads to into a layout, verified.')
     .argument('<reference>', 'registry/repository:tag, or registry/repository@digest')
     .argument('<layout>', 'where to: path, or path:tag; the layout is made if it is missing')
-    .option('--platform <platform>', 'only the image for this platform')
     .addHelpText('after', '\nExample:\n  $ nx-oci pull registry.example/os:v1 out --platform linux/arm64')
-    .action(async (text: string, layout: string, flags: CopyFlags) => {
-      const reference = parseRegistryReference(text);
+    .action(async (text: string, layout: string, flags: TransferFlags) => {
+      const reference = parseReference(text);
       await copy(sourceAt(reference, reached([reference], flags)), layout, flags);
     });
 
@@ -57,32 +63,28 @@ export function addRegistryCommands(nxOci: Command): void {
     .description(
       'Copies a manifest with all that it leads to, or all of a layout or archive, to a layout or a registry.',
     )
-    .argument('<from>', 'layout or archive (path, path:tag or path@digest), or docker://registry/repository:tag')
+    .argument('<from>', imageWords)
     .argument('<to>', 'layout, which is made if it is missing (path, or path:tag), or docker://registry/repository:tag')
-    .option('--platform <platform>', 'only the image for this platform')
-    .addHelpText('after', '\nExample:\n  $ nx-oci copy dist/examples/os/index:latest out:v1 --platform linux/arm64')
-    .action(async (from: string, to: string, flags: CopyFlags) => {
-      const ends = [from, to].filter(hasRegistryScheme).map(parseRegistryReference);
-      reached(ends, flags);
-      if (!hasRegistryScheme(to)) return copy(imageSource(from), to, flags);
-      const { platform, ...others } = flags;
-      return push(imageSource(from), [parseRegistryReference(to)], {
-        ...others,
-        ...(platform !== undefined && { platform: [platform] }),
-      });
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ nx-oci copy dist/examples/os/index:latest out:v1 --platform linux/arm64\n  $ nx-oci copy docker://registry.example/os:v1 docker://other.example/os',
+    )
+    .action(async (from: string, to: string, flags: TransferFlags) => {
+      const source = imageSource(from, flags);
+      if (!hasScheme(to)) return copy(source, to, flags);
+      const target = await expanded(to);
+      return push(source, [target], flags, mountableFrom(from, target));
     });
 
-  nxOci
-    .command('lock')
+  withInsecure(nxOci.command('lock'))
     .description('Writes down in oci.lock.json which digests tags stand for, so that builds on them stay the same.')
-    .argument('[references...]', 'registry/repository:tag; without any, with --update, all that are locked')
+    .argument('[references...]', 'registry/repository:tag; without any, all that are locked')
     .option('--update', 'look again for what is locked already')
-    .option('--insecure', insecureWords)
     .option('--json', 'print what is locked as JSON')
     .addHelpText('after', '\nExample:\n  $ nx-oci lock docker.io/library/alpine:3.20\n  $ nx-oci lock --update')
-    .action(async (texts: string[], { update = false, json, ...flags }: LockFlags) => {
-      const references = texts.map(parseRegistryReference);
-      const locked = await lockImages(references, reached(references, flags), process.cwd(), { update });
+    .action(async (texts: string[], { update = false, json, ...reach }: LockFlags) => {
+      const references = texts.map(parseReference);
+      const locked = await lockImages(references, reached(references, reach), process.cwd(), { update });
       print(json, locked, () => lockReport(locked));
     });
 
@@ -91,10 +93,10 @@ export function addRegistryCommands(nxOci: Command): void {
     .description('Runs a registry that serves layouts, and takes what is pushed to it, until it is interrupted.')
     .argument(
       '[layouts...]',
-      'layouts or archives, each with what it is served as: path=repository, or path:tag=repository:tag',
+      'layouts or archives, each with what it is served as: path=repository, or path:tag=repository:tag; by default it is called as the directory or file is',
       served,
     )
-    .option('--port <port>', 'the port; any free one by default', wholeNumber)
+    .option('--port <port>', 'the port; any free one by default', (text) => wholeNumber(text, 65535))
     .option('--host <address>', 'the address to listen at; 127.0.0.1 by default, which this machine alone can reach')
     .option('--storage <directory>', 'keep what is pushed, in a layout for each repository; in memory by default')
     .option('--tls-cert <file>', 'certificate in PEM: then it is https')
@@ -103,108 +105,115 @@ export function addRegistryCommands(nxOci: Command): void {
     .addHelpText('after', '\nExample:\n  $ nx-oci serve dist/examples/os/index=os --port 5000')
     .action(async (layouts: ServedLayout[], flags: RegistryServerOptions) => {
       const registry = await serveImages(layouts, flags, process.cwd());
-      print(false, undefined, () => registryReport(registry.url, []));
-      for (const reference of await servedReferences(registry)) print(false, undefined, () => `  ${reference}`);
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void registry.close());
+      const close = () => registry.close().catch(fail);
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, close);
+      const references = await servedReferences(registry);
+      print(false, undefined, () => registryReport(registry.url, references));
     });
 }
 
-interface TransferFlags {
-  readonly format?: ManifestFormat;
-  readonly insecure?: true;
+function fail(error: unknown): void {
+  process.stderr.write(`${failureReport(error)}\n`);
+  process.exitCode = 1;
+}
+
+interface TransferFlags extends Reach, Pick<ManifestChanges, 'format' | 'forceCompression' | 'compressionLevel'> {
+  readonly platform?: readonly string[];
+  readonly addCompression?: 'zstd';
   readonly json?: true;
 }
 
-interface CopyFlags extends TransferFlags {
-  readonly platform?: string;
-}
-
 interface PushFlags extends TransferFlags {
-  readonly platform?: readonly string[];
   readonly chunkSize?: number;
   readonly digestFile?: string;
   readonly dryRun?: true;
 }
 
-interface LockFlags {
+interface LockFlags extends Reach {
   readonly update?: boolean;
-  readonly insecure?: true;
   readonly json?: true;
 }
 
-const insecureWords = 'reach the registry without TLS, or with a certificate that nobody vouches for';
-
 function withTransfer(command: Command): Command {
-  return command
+  return withInsecure(command)
+    .option(
+      '--platform <list>',
+      "only the images for these platforms: one as an image, several as an index; local is this machine's",
+      list,
+    )
     .addOption(new Option('--format <format>', 'convert manifests to these media types').choices(['oci', 'docker']))
-    .option('--insecure', insecureWords)
+    .addOption(new Option('--force-compression <compression>', 'compress all layers like this').choices(compressions))
+    .addOption(
+      new Option(
+        '--add-compression <compression>',
+        'add an instance with this compression for each image of an index',
+      ).choices(['zstd']),
+    )
+    .option('--compression-level <level>', 'of what is compressed: 1 to 9 for gzip, to 19 for zstd', (text) =>
+      wholeNumber(text, largestLevel),
+    )
     .option('--json', 'print what was done as JSON');
 }
 
-/** The client, for which these registries are insecure if the flags say so. */
-function reached(references: readonly RegistryReference[], { insecure }: Pick<TransferFlags, 'insecure'>) {
-  return registries(insecure ? references.map(({ registry }) => registry) : []);
+/** What a transfer takes of what it finds, and how it changes that. */
+function chosenBy(flags: TransferFlags): Pick<CopyOptions, 'platforms' | keyof ManifestChanges> {
+  const { platform, format, forceCompression, addCompression, compressionLevel } = flags;
+  return {
+    ...(platform && { platforms: platform.map(chosenPlatform) }),
+    ...(format && { format }),
+    ...(forceCompression && { forceCompression }),
+    ...(addCompression && { addCompression: [addCompression] }),
+    ...(compressionLevel !== undefined && { compressionLevel }),
+  };
 }
 
 async function expanded(reference: string): Promise<RegistryReference> {
-  return parseRegistryReference(await expandTokens(reference, { environment: process.env, project: process.cwd() }));
+  return parseReference(await expandTokens(reference, { environment: process.env, project: process.cwd() }));
 }
 
-async function push(source: ImageSource, references: readonly RegistryReference[], flags: PushFlags): Promise<void> {
-  const { platform, format, chunkSize, digestFile, dryRun = false, json } = flags;
-  const client = reached(references, flags);
+/** In one registry, blobs need not be sent from one repository to another. */
+function mountableFrom(from: string, { registry }: RegistryReference): Pick<PushImages, 'mountFrom'> {
+  const source = parseImageReference(from, process.cwd());
+  return isInRegistry(source) && source.registry === registry ? { mountFrom: source.repository } : {};
+}
+
+async function push(
+  source: ImageSource,
+  references: readonly RegistryReference[],
+  flags: PushFlags,
+  mountable: Pick<PushImages, 'mountFrom'> = {},
+): Promise<void> {
+  const { chunkSize, digestFile, dryRun = false, json } = flags;
   const progress = progressOn(process.stderr, process.env);
-  let pushed: PushedImage[];
-  try {
-    pushed = await pushImages({
-      source,
-      references,
-      repository: client.repository,
-      dryRun,
-      onProgress: progress.transfer,
-      ...(platform && { platforms: platform.map(parsePlatform) }),
-      ...(format && { format }),
-      ...(chunkSize !== undefined && { chunkSize }),
-    });
-  } finally {
-    progress.stop();
-  }
-  const { digest } = pushed[0] as PushedImage;
-  if (digestFile !== undefined && !dryRun) {
-    await fileSystemStep('write', digestFile, () => writeFile(digestFile, digest));
-  }
+  const pushed = await pushImages({
+    source,
+    references,
+    repository: reached(references, flags).repository,
+    dryRun,
+    onProgress: progress.transfer,
+    ...chosenBy(flags),
+    ...mountable,
+    ...(chunkSize !== undefined && { chunkSize }),
+    ...(digestFile !== undefined && { digestFile: resolve(digestFile) }),
+  }).finally(progress.stop);
   print(json, pushed, () => pushReport(pushed, dryRun));
 }
 
-async function copy(source: ImageSource, to: string, { platform, format, json }: CopyFlags): Promise<void> {
+async function copy(source: ImageSource, to: string, flags: TransferFlags): Promise<void> {
   const progress = progressOn(process.stderr, process.env);
   const options: CopyOptions = {
-    ...(format && { format }),
-    ...(platform !== undefined && { platform: parsePlatform(platform) }),
+    ...chosenBy(flags),
     onProgress: (done) => progress.transfer(to, done),
   };
   const copied = await copyManifests(source, layoutReference(to), options).finally(progress.stop);
-  print(json, copied, () => listReport(copied));
+  print(flags.json, copied, () => listReport(copied));
 }
 
 /** `path=repository:tag`; the repository is called as the directory or file is, unless it is said. */
 function served(text: string, before: ServedLayout[] = []): ServedLayout[] {
   const equals = text.lastIndexOf('=');
-  const path = equals < 0 ? text : text.slice(0, equals);
-  const name =
-    equals < 0
-      ? basename(path)
-          .replace(/[:@].*$/, '')
-          .toLowerCase()
-      : text.slice(equals + 1);
-  const colon = name.indexOf(':');
-  const repository = colon < 0 ? name : name.slice(0, colon);
-  const layout = resolve(path);
-  return [...before, { path: layout, repository, ...(colon >= 0 && { tag: name.slice(colon + 1) }) }];
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw new InvalidArgumentError('expected a whole number.');
+  const path = resolve(equals < 0 ? text : text.slice(0, equals));
+  if (equals < 0) return [...before, { path, repository: basename(parseLayoutReference(path).path).toLowerCase() }];
+  const [repository = '', ...tag] = text.slice(equals + 1).split(':');
+  return [...before, { path, repository, ...(tag.length > 0 && { tag: tag.join(':') }) }];
 }

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { bytesOf } from '../blob';
 import { CredentialsError, hasSystemCode, isSystemError, LimitError } from '../errors';
 import type { Credential } from '../registry/transport/credential';

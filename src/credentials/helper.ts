@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { CredentialsError } from '../errors';
 import type { Credential } from '../registry/transport/credential';
 import { withoutSecrets } from './redact';

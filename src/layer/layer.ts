@@ -1,5 +1,5 @@
 import type { Blob, BlobSink } from '../blob';
-import { type Bytes, type Compression, gzip } from '../compression';
+import { type Bytes, type Compression, checkLevel, compress } from '../compression';
 import { createDigester, type Digest } from '../digest';
 import type { Descriptor } from '../spec/documents';
 import { layerTypeFor, mediaTypes } from '../spec/media-types';
@@ -22,16 +22,16 @@ export interface LayerEncoder {
  * The encoder for a compression.
  *
  * @param manifestType the media type of the manifest that the layer is for: OCI's or Docker's.
- * @param level of gzip, 1 to 9; see `defaultGzipLevel`.
+ * @param level of gzip, 1 to 9, or of zstd, 1 to 19; see `defaultGzipLevel` and `defaultZstdLevel`.
+ * @throws {UnexpectedMediaTypeError} for zstd in a manifest of Docker's.
+ * @throws {InvalidOptionError} for a level that the compression does not have.
  */
 export function layerEncoder(
   compression: Compression,
   { level, manifestType = mediaTypes.imageManifest }: { level?: number; manifestType?: string } = {},
 ): LayerEncoder {
-  return {
-    mediaType: layerTypeFor(manifestType, compression),
-    encode: compression === 'gzip' ? (tar) => gzip(tar, { level }) : (tar) => tar,
-  };
+  checkLevel(compression, level);
+  return { mediaType: layerTypeFor(manifestType, compression), encode: (tar) => compress(tar, compression, level) };
 }
 
 /** Writes a tar file as a layer. One pass: the diffID, the compression and the blob's own digest, as the bytes go by. */

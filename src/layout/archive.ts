@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { extract } from 'tar-stream';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Blob, type Blobs, bytesOf, fileBlob } from '../blob';
 import { isGzip } from '../compression';
 import { createDigester, type Digest } from '../digest';

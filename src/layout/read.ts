@@ -1,6 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { type Blobs, fileBlob, readPlainFile, readVerified } from '../blob';
 import { digestAlgorithms } from '../digest';
 import {

@@ -147,7 +147,13 @@ async function writeFileSynced(
   }
 }
 
-/** While one chunk is on its way to the disk, the next one is made. */
+/** Bytes that go to the file together: each write costs as much as a small one. */
+const batchSize = 1024 * 1024;
+
+/** Bytes that are left to the disk while more come, so that the synchronisation at the end finds little to do. */
+const flushEvery = 8 * 1024 * 1024;
+
+/** While one batch is on its way to the disk, the next one is made. */
 async function writeAll(
   file: FileHandle,
   path: string,
@@ -155,16 +161,50 @@ async function writeAll(
   see: (chunk: Uint8Array) => void,
 ): Promise<number> {
   let size = 0;
-  let writing: Promise<void> = Promise.resolve();
-  for await (const chunk of content) {
-    see(chunk);
-    size += chunk.length;
+  let flushed = 0;
+  let batch: Uint8Array[] = [];
+  let batched = 0;
+  let writing: Promise<void> | undefined;
+  let flushing: Promise<void> | undefined;
+  const begin = (work: () => Promise<void>): Promise<void> => {
+    const running = fileSystemStep('write', path, work);
+    // The failure is met where it is awaited; until then it must not count as unhandled.
+    running.catch(() => undefined);
+    return running;
+  };
+  const writeBatch = async () => {
+    const chunks = batch;
+    batch = [];
+    batched = 0;
     await writing;
-    writing = fileSystemStep('write', path, () => file.appendFile(chunk));
-    writing.catch(() => undefined);
+    writing = begin(() => writeChunks(file, chunks));
+  };
+  try {
+    for await (const chunk of content) {
+      see(chunk);
+      size += chunk.length;
+      batched += chunk.length;
+      batch.push(chunk);
+      if (batched >= batchSize) await writeBatch();
+      if (size - flushed < flushEvery) continue;
+      await flushing;
+      flushed = size;
+      flushing = begin(() => file.datasync());
+    }
+    if (batched > 0) await writeBatch();
+    await writing;
+  } finally {
+    await Promise.allSettled([writing, flushing]);
   }
-  await writing;
+  await flushing;
   return size;
+}
+
+async function writeChunks(file: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
+  const { bytesWritten } = await file.writev(chunks);
+  const size = chunks.reduce((sum, { length }) => sum + length, 0);
+  // A file takes less than all of it only where the next write tells why.
+  if (bytesWritten < size) await file.appendFile(Buffer.concat(chunks).subarray(bytesWritten));
 }
 
 /** Makes the names in a directory last. One that is missing needs nothing. */

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { type Blob, verified } from '../blob';
-import type { Bytes } from '../compression';
+import type { Bytes, Compression } from '../compression';
 import { inLanes } from '../concurrency';
 import { algorithmOf, createDigester, type Digest } from '../digest';
 import { DigestMismatchError, LimitError, OciError } from '../errors';
@@ -29,7 +29,7 @@ export interface Verification {
   readonly blobs: number;
   /** Bytes of those blobs. */
   readonly bytes: number;
-  /** Layers whose diffID was not compared, because their compression can't be undone here. */
+  /** Layers whose diffID was not compared, because their media type is none that is known here. */
   readonly uncheckedDiffIds: readonly Digest[];
 }
 
@@ -53,7 +53,7 @@ interface BlobCheck {
 /** What one container image says of a layer. */
 interface LayerClaim {
   readonly diffId: Digest;
-  readonly compression: ReturnType<typeof layerCompression>;
+  readonly compression: Compression | undefined;
   readonly referrer: string;
 }
 
@@ -116,7 +116,7 @@ export async function verifyLayout(path: string, options: VerifyOptions = {}): P
   return { problems, manifests, blobs: checks.size, bytes, uncheckedDiffIds };
 }
 
-const isUncheckable = ({ compression }: LayerClaim) => compression !== 'none' && compression !== 'gzip';
+const isUncheckable = ({ compression }: LayerClaim) => compression === undefined;
 
 async function collectClaims(image: Image, checks: ReadonlyMap<Digest, BlobCheck>): Promise<void> {
   if (!isImageConfigType(image.manifest.config.mediaType)) return;
@@ -130,24 +130,28 @@ async function collectClaims(image: Image, checks: ReadonlyMap<Digest, BlobCheck
   }
 }
 
-/** Reads a blob once, for its digest and for all that is said of the tar file inside. */
-async function checkBlob({ descriptor, blob, claims }: BlobCheck, options: VerifyOptions, report: Report) {
-  const digesting = [...claims.values()].map((claim) => ({
-    ...claim,
-    digester: createDigester(algorithmOf(claim.diffId)),
-  }));
-  const plain = digesting.filter(({ compression }) => compression === 'none');
-  const gzipped = digesting.filter(({ compression }) => compression === 'gzip');
-  const content = digested(verified(blob().open(), descriptor), (chunk) => {
-    options.onProgress?.(chunk.length);
-    for (const { digester } of plain) digester.update(chunk);
-  });
-  if (gzipped.length === 0) await drain(content);
-  else {
-    const tar = unpackedWhole(content, options.maxUnpackedSize ?? maxUnpackedSize, descriptor.digest);
-    for await (const chunk of tar) for (const { digester } of gzipped) digester.update(chunk);
+/** Reads a blob for its digest and for what is said of the tar file inside: once, unless its compression is disputed. */
+async function checkBlob(check: BlobCheck, options: VerifyOptions, report: Report): Promise<void> {
+  const compressions = new Set([...check.claims.values()].map(({ compression = 'none' }) => compression));
+  for (const compression of compressions.size === 0 ? (['none'] as const) : compressions) {
+    await checkContent(check, compression, options, report);
   }
-  for (const { diffId, digester, referrer } of [...plain, ...gzipped]) {
+}
+
+async function checkContent(
+  { descriptor, blob, claims }: BlobCheck,
+  compression: Compression,
+  options: VerifyOptions,
+  report: Report,
+): Promise<void> {
+  const digesting = [...claims.values()]
+    .filter((claim) => claim.compression === compression)
+    .map((claim) => ({ ...claim, digester: createDigester(algorithmOf(claim.diffId)) }));
+  const content = digested(verified(blob().open(), descriptor), (chunk) => options.onProgress?.(chunk.length));
+  const limit = options.maxUnpackedSize ?? maxUnpackedSize;
+  const tar = compression === 'none' ? content : unpackedWhole(content, compression, limit, descriptor.digest);
+  for await (const chunk of tar) for (const { digester } of digesting) digester.update(chunk);
+  for (const { diffId, digester, referrer } of digesting) {
     const found = digester.digest();
     if (found === diffId) continue;
     const thing = `layer ${descriptor.digest}: its diffID in the config`;
@@ -161,6 +165,7 @@ async function checkBlob({ descriptor, blob, claims }: BlobCheck, options: Verif
  */
 async function* unpackedWhole(
   content: AsyncGenerator<Uint8Array>,
+  compression: Compression,
   limit: number,
   digest: Digest,
 ): AsyncGenerator<Uint8Array> {
@@ -174,7 +179,7 @@ async function* unpackedWhole(
   // Ending the reader of the stream must not end the stream.
   const kept: Bytes = { [Symbol.asyncIterator]: () => ({ next }) };
   try {
-    yield* unpacked(kept, limit, `layer ${digest}`);
+    yield* unpacked(kept, compression, limit, `layer ${digest}`);
   } catch (error) {
     if (!(error instanceof LimitError)) await drain(kept);
     if (failure !== undefined) throw failure;

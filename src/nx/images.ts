@@ -21,7 +21,7 @@ export function resolveImages(text: string, option: string, context: ExecutorCon
   if (isInRegistry(reference) || reference.tag === undefined || text.includes('/') || existsSync(reference.path))
     return reference;
   throw new InvalidOptionError(
-    `option "${option}": expected a target, a layout or an image in a registry, found neither a target ${text} nor a directory ${text.slice(0, -reference.tag.length - 1)}`,
+    `option "${option}": expected a target, a layout or an image in a registry, found neither a target ${text} nor a directory ${text.slice(0, -reference.tag.length - 1)}; an image in a registry is named with its registry, as in docker.io/library/debian:12`,
     { expected: 'a target, a layout or an image in a registry', found: text },
   );
 }

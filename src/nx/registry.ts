@@ -1,6 +1,6 @@
 import type { ExecutorContext } from '@nx/devkit';
 import * as devkit from '@nx/devkit';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isInRegistry } from '../actions/image-reference';
 import { registryOptionsSchema } from '../actions/registry-options';
 import { servedReferences, serveImages } from '../actions/serve-images';
@@ -49,14 +49,20 @@ export async function* runRegistry(
     yield { success: false };
     return;
   }
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve());
-  });
+  const ended = endOfRun();
   // Nx 23 has no such signal.
   devkit.emitReadySignal?.(registry.url);
   yield { success: true, baseUrl: registry.url };
-  await stopped;
+  await ended;
   await registry.close();
+}
+
+/** A signal or, where Nx itself is gone and sends none, the end of the channel to it. */
+function endOfRun(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve());
+    process.once('disconnect', resolve);
+  });
 }
 
 async function startTarget(rawOptions: unknown, context: ExecutorContext): Promise<Registry> {

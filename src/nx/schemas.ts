@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { pushOptionsSchema } from '../actions/push-options';
 import { InvalidOptionError } from '../errors';
 import { artifactExecutorSchema } from './artifact';
@@ -95,6 +95,14 @@ function jsonSchema(name: string): OptionSchema & { $schema?: string } {
   if (executor === undefined)
     throw new InvalidOptionError(`executor ${name}: expected one of ${Object.keys(executorSchemas).join(', ')}`);
   const { title, description, options, continuous } = executor;
-  const schema = z.toJSONSchema(options, { target: 'draft-7', io: 'input', reused: 'inline' });
+  const schema = z.toJSONSchema(options, { target: 'draft-7', io: 'input', reused: 'inline', override: allowAnything });
   return { title, description, ...(continuous && { continuous }), ...schema } as OptionSchema;
+}
+
+/** Nx takes the empty schema for one that lists and objects do not match. */
+function allowAnything({ jsonSchema }: { jsonSchema: z.core.JSONSchema.BaseSchema }): void {
+  const { additionalProperties } = jsonSchema;
+  if (typeof additionalProperties === 'object' && Object.keys(additionalProperties).length === 0) {
+    jsonSchema.additionalProperties = true;
+  }
 }

@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import type { ExecutorContext } from '@nx/devkit';
-import { z } from 'zod';
+import * as z from 'zod';
 import { InvalidOptionError } from '../errors';
 import { checkDocument } from '../spec/json';
 import { resolveOutputPath } from './output-path';

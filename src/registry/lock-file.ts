@@ -1,6 +1,6 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Digest, isDigest } from '../digest';
 import { fileSystemStep, hasSystemCode } from '../errors';
 import { withLayoutLock } from '../layout/lock';

@@ -3,6 +3,7 @@ import { inLanes } from '../concurrency';
 import type { Digest } from '../digest';
 import { isNewDigest, type Ref, walkRefs } from '../ref';
 import { baseNameAnnotation, type Descriptor } from '../spec/documents';
+import { isForeignLayer } from '../spec/media-types';
 import { parseRegistryReference, type RepositoryName } from './reference';
 import type { Repository } from './repository';
 import type { UploadOptions, UploadOutcome } from './upload';
@@ -103,8 +104,7 @@ interface PushedBlob {
 }
 
 /** Layers that lie elsewhere for good are not pushed: those who pull them go there, too (image-spec, layer.md). */
-const isElsewhere = ({ mediaType, urls = [] }: Descriptor) =>
-  urls.length > 0 && /\.(?:nondistributable|foreign)\./.test(mediaType);
+const isElsewhere = ({ mediaType, urls = [] }: Descriptor) => urls.length > 0 && isForeignLayer(mediaType);
 
 async function contentOf(root: Ref, target?: RepositoryName): Promise<Content> {
   const blobs = new Map<Digest, PushedBlob>();

@@ -106,8 +106,7 @@ function splitName(name: string): RepositoryName {
   return { registry: dockerHub, repository: repository.includes('/') ? repository : `library/${repository}` };
 }
 
-/** A path begins with a dot more often than a host does. */
+/** Without a dot or a port it may be an account at Docker, or the beginning of a path. */
 function isRegistryName(text: string): boolean {
-  if (text.startsWith('.') || !registryPattern.test(text)) return false;
-  return text === 'localhost' || text.includes('.') || text.includes(':');
+  return registryPattern.test(text) && (text === 'localhost' || /[.:]/.test(text));
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseDocument } from '../spec/json';
 import type { Exchange } from './exchange';
 import { pages } from './pages';

@@ -1,3 +1,6 @@
+import type { Compression } from '../compression';
+import { UnexpectedMediaTypeError } from '../errors';
+
 /**
  * The media types of the OCI image specification and of Docker's image format, version 2, schema 2.
  *
@@ -34,20 +37,29 @@ export const isIndexType = (mediaType: string): boolean => indexTypes.includes(m
 export const isImageConfigType = (mediaType: string): boolean => configTypes.includes(mediaType);
 
 /** How the tar file of a layer is compressed, by media type; `undefined` for what is no layer that is known here. */
-export function layerCompression(mediaType: string): 'none' | 'gzip' | 'zstd' | undefined {
+export function layerCompression(mediaType: string): Compression | undefined {
   // The non-distributable types (image-spec, layer.md) carry `.nondistributable` before `.v1.tar`.
   const oci = /^application\/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+(gzip|zstd))?$/.exec(mediaType);
-  if (oci) return (oci[1] as 'gzip' | 'zstd' | undefined) ?? 'none';
+  if (oci) return (oci[1] as Compression | undefined) ?? 'none';
   const docker = /^application\/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.(gzip|zstd))?$/.exec(mediaType);
-  if (docker) return (docker[1] as 'gzip' | 'zstd' | undefined) ?? 'none';
+  if (docker) return (docker[1] as Compression | undefined) ?? 'none';
   return undefined;
 }
 
-/** The layers and the config of one image speak the language of its manifest: OCI's or Docker's. */
-export function layerTypeFor(manifestType: string, compression: 'none' | 'gzip'): string {
-  const docker = manifestType === mediaTypes.dockerManifest;
-  if (compression === 'gzip') return docker ? mediaTypes.dockerLayerGzip : mediaTypes.layerGzip;
-  return docker ? mediaTypes.dockerLayer : mediaTypes.layer;
+/** Whether a layer of this media type is not for distribution by everybody (image-spec, layer.md; Docker's "foreign"). */
+export const isForeignLayer = (mediaType: string): boolean => /\.(?:nondistributable|foreign)\./.test(mediaType);
+
+/**
+ * The layers and the config of one image speak the language of its manifest: OCI's or Docker's.
+ *
+ * @throws {UnexpectedMediaTypeError} for zstd in Docker's, which has no word for it.
+ */
+export function layerTypeFor(manifestType: string, compression: Compression): string {
+  if (manifestType !== mediaTypes.dockerManifest) {
+    return { gzip: mediaTypes.layerGzip, zstd: mediaTypes.layerZstd, none: mediaTypes.layer }[compression];
+  }
+  if (compression !== 'zstd') return compression === 'gzip' ? mediaTypes.dockerLayerGzip : mediaTypes.dockerLayer;
+  throw new UnexpectedMediaTypeError('manifest with zstd layers', mediaTypes.imageManifest, manifestType);
 }
 
 /** The media type without parameters and in lower case, as a Content-Type header may carry both. */

@@ -13,10 +13,10 @@ import { titleAnnotation } from '../artifact';
 import type { Collected } from '../layout/directory';
 import { tagOf } from '../layout/find';
 import type { Verification } from '../layout/verify';
+import type { Retry } from '../registry/transport/retries';
 import type { Descriptor } from '../spec/documents';
 import { isIndexType } from '../spec/media-types';
 import { formatPlatform } from '../spec/platform';
-import type { Retry } from '../registry/transport/retries';
 import { formatSize } from './size';
 import { visible } from './visible';
 
@@ -119,7 +119,7 @@ export function verifyReport(verification: Verification, path: string): string {
       `✗ ${message.includes(digest) ? '' : `${digest}: `}${visible(message)}\n  referred to by ${referrer}`,
   );
   for (const digest of uncheckedDiffIds)
-    lines.push(`- layer ${digest}: its diffID was not compared (compression not supported)`);
+    lines.push(`- layer ${digest}: its diffID was not compared (unknown media type)`);
   const read = `${counted(manifests, 'manifest')} and ${counted(blobs, 'blob')} (${formatSize(bytes)}) read`;
   lines.push(
     problems.length === 0

@@ -54,7 +54,16 @@ import {
 import { type BuildImage, type BuiltImage, buildImage } from '../../src/actions/build-image';
 import type { ImageOptions } from '../../src/actions/image-options';
 import { layoutSource } from '../../src/layout/source';
-import { collect, memorySink, snapshot, tarListing, temporaryDirectory, writeFiles, writtenLayout } from '../fixtures';
+import {
+  collect,
+  failureOf,
+  memorySink,
+  snapshot,
+  tarListing,
+  temporaryDirectory,
+  writeFiles,
+  writtenLayout,
+} from '../fixtures';
 
 const workspace = (files: Readonly<Record<string, string | Uint8Array>> = { 'app/hello': 'hello\n' }) =>
   writeFiles(temporaryDirectory(), files);
@@ -454,6 +463,25 @@ describe('on a base', () => {
     }
   });
 
+  test("O3: zstd layers lie on a base of the OCI's format, and are refused on one of Docker's before any is built", async () => {
+    const root = workspace({ 'app/hello': 'x' });
+    const options: ImageOptions = { compression: 'zstd', compressionLevel: 19, layers: [{ from: 'app' }] };
+    const { path } = await build(options, { root, base: await on(await baseImage()) });
+    const { image } = await readBuilt(path);
+    expect(image.manifest.layers.map(({ mediaType }) => mediaType)).toEqual([
+      mediaTypes.layerGzip,
+      mediaTypes.layerZstd,
+    ]);
+    expect(await verifyLayout(path)).toMatchObject({ problems: [], uncheckedDiffIds: [] });
+
+    const output = join(temporaryDirectory(), 'image');
+    const onDocker = { root, output, base: await on(await baseImage({ docker: true })) };
+    const { message } = await failureOf(InvalidOptionError, () => build(options, onDocker));
+    expect(message).toContain('option "compression": expected "gzip" or "none" on base');
+    expect(message).toContain('copy --format oci');
+    expect(existsSync(output)).toBe(false);
+  });
+
   test('its annotations and its subject are not inherited, unknown fields are', async () => {
     const subject = { mediaType: mediaTypes.imageManifest, digest: digestOf(Buffer.from('x')), size: 1 };
     const base = await baseImage({ manifest: { annotations: { of: 'the base' }, subject, 'com.example': [1] } });
@@ -622,6 +650,7 @@ describe('a build that fails', () => {
   }
 
   test.each<[ImageOptions, new (message: string) => Error, message: string]>([
+    [{ layers: [app], compressionLevel: 10 }, InvalidOptionError, 'level of gzip: expected a whole number from 1 to 9'],
     [{ layers: [app, { name: 'x' }] }, InvalidOptionError, 'layer "x": expected "from" or "tar", found neither'],
     [{ layers: [app, { from: [] }] }, InvalidOptionError, 'layer "": expected "from" or "tar", found neither'],
     [
@@ -647,7 +676,7 @@ describe('a build that fails', () => {
     [{ layers: [app, { from: 'missing' }] }, Error, '/missing: expected a file or directory for the layer, found none'],
     [{ layers: [app, { tar: 'missing.tar' }] }, Error, '/missing.tar: could not read (ENOENT'],
     [{ layers: [app, { tar: '' }] }, Error, 'could not read (EISDIR'],
-    [{ layers: [app, { tar: 'app/hello' }] }, LayerSourceError, 'app/hello: expected a tar file, plain or gzip'],
+    [{ layers: [app, { tar: 'app/hello' }] }, LayerSourceError, 'app/hello: expected a tar file, plain, gzip or zstd'],
     [{ layers: [app, { from: '/dev/null' }] }, LayerSourceError, '/dev/null: expected a file'],
     [{ layers: [app], env: { 'A=B': '' } }, InvalidOptionError, 'option "env"'],
     [{ layers: [app], workingDir: 'relative' }, InvalidOptionError, 'option "workingDir"'],

@@ -75,10 +75,35 @@ describe('copy', () => {
     expect(await verifyLayout(to)).toMatchObject({ problems: [] });
   });
 
+  test('L11: takes several platforms as the index of these, nested ones too, and all of them as it is', async () => {
+    const [amd, arm, risc] = (await Promise.all(
+      ['linux/amd64', 'linux/arm64', 'linux/riscv64'].map((name) => sampleImage([name], name)),
+    )) as [Image, Image, Image];
+    const nested = newIndex([{ ref: risc, platform: parsePlatform('linux/riscv64') }]);
+    const entries = [amd, arm].map((ref, position) => ({
+      ref,
+      platform: parsePlatform(['linux/amd64', 'linux/arm64'][position] ?? ''),
+    }));
+    const whole = newIndex([...entries, { ref: nested }]);
+    const flat = newIndex(entries);
+    const path = await taggedLayout({ whole, flat });
+    const taken = async (tag: string, ...platforms: string[]) => {
+      const to = join(temporaryDirectory(), 'to');
+      await copy(`${path}:${tag}`, to, { platforms: platforms.map(parsePlatform) });
+      expect(await verifyLayout(to)).toMatchObject({ problems: [] });
+      return (await readLayout(to)) as Index;
+    };
+    const digests = (index: Index) => index.children().map(({ digest }) => digest);
+    expect(digests(await taken('whole', 'linux/riscv64', 'linux/arm64'))).toEqual([arm.digest, risc.digest]);
+    expect((await taken('flat', 'linux/arm64', 'linux/amd64')).digest).toBe(flat.digest);
+  });
+
   test('takes the image for a platform out of an index, under its tag', async () => {
     const { path, arm } = await source();
     const to = missing();
-    expect(await copy(`${path}:multi`, to, { platforms: [platform] })).toMatchObject([{ digest: arm.digest, platform }]);
+    expect(await copy(`${path}:multi`, to, { platforms: [platform] })).toMatchObject([
+      { digest: arm.digest, platform },
+    ]);
     expect(await tagsIn(to)).toEqual({ multi: arm.digest });
   });
 
@@ -116,7 +141,14 @@ describe('copy', () => {
     ],
     ['several to one tag', AmbiguousManifestError, '', ':v1', {}, 'found 2 (multi, alone)'],
     ['an unknown tag', UnknownTagError, ':v9', '', {}, 'tag "v9", found multi, alone'],
-    ['no such platform', NoMatchingPlatformError, ':alone', '', { platforms: [platform] }, 'linux/arm64, found linux/amd64'],
+    [
+      'no such platform',
+      NoMatchingPlatformError,
+      ':alone',
+      '',
+      { platforms: [platform] },
+      'linux/arm64, found linux/amd64',
+    ],
   ];
   test.each(rows)('refuses %s, and writes nothing', async (_, type, suffix, tag, options, message) => {
     const { path } = await source();

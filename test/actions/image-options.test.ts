@@ -59,7 +59,7 @@ describe('what is refused, and where', () => {
     [{ created: 1.5 }, '$.created', '1.5'],
     [{ compression: 'zip' }, '$.compression', '"zip"'],
     [{ compressionLevel: 0 }, '$.compressionLevel', '0'],
-    [{ compressionLevel: 10 }, '$.compressionLevel', '10'],
+    [{ compressionLevel: 20 }, '$.compressionLevel', '20'],
     [[], '$', '[]'],
     ['image', '$', '"image"'],
   ])('%j', (options, path, found) => {

@@ -4,16 +4,20 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
 import {
   type Bytes,
+  bytesBlob,
   digestOf,
+  InvalidOptionError,
   type LayerEncoder,
   layerEncoder,
   layoutWriter,
   mediaTypes,
   tarOf,
+  UnexpectedMediaTypeError,
+  unzstd,
   writeLayer,
 } from '../../src';
 import { digested } from '../../src/layer/layer';
-import { collect, memorySink, tarListing, temporaryDirectory } from '../fixtures';
+import { collect, failureOf, memorySink, tarListing, temporaryDirectory } from '../fixtures';
 
 const text = Buffer.from('The quick brown fox jumps over the lazy dog.\n'.repeat(50_000));
 const tar = () =>
@@ -27,10 +31,12 @@ const mirror: LayerEncoder = {
   },
 };
 
+const unpackZstd = (bytes: Uint8Array) => collect(unzstd(bytesBlob(bytes).open()));
+
 const levels = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 describe('O3: a layer writer', () => {
-  test.each<[string, LayerEncoder, string, decode: (bytes: Buffer) => Uint8Array]>([
+  test.each<[string, LayerEncoder, string, decode: (bytes: Buffer) => Uint8Array | Promise<Uint8Array>]>([
     ['plain', layerEncoder('none'), mediaTypes.layer, (bytes) => bytes],
     ['gzip', layerEncoder('gzip'), mediaTypes.layerGzip, gunzipSync],
     ...levels.map((level): [string, LayerEncoder, string, typeof gunzipSync] => [
@@ -39,12 +45,19 @@ describe('O3: a layer writer', () => {
       mediaTypes.layerGzip,
       gunzipSync,
     ]),
+    ['zstd', layerEncoder('zstd'), mediaTypes.layerZstd, unpackZstd],
+    ...[1, 3, 9, 19].map((level): [string, LayerEncoder, string, typeof unpackZstd] => [
+      `zstd at level ${level}`,
+      layerEncoder('zstd', { level }),
+      mediaTypes.layerZstd,
+      unpackZstd,
+    ]),
     ['a custom encoder', mirror, mirror.mediaType, (bytes) => bytes.map((byte) => byte ^ 0xff)],
   ])('%s: descriptor, diffID and content agree', async (_, encoder, mediaType, decode) => {
     const { descriptor, diffId, blob } = await writeLayer(tar(), memorySink, encoder);
     const encoded = await collect(blob.open());
     expect(descriptor).toEqual({ mediaType, digest: digestOf(encoded), size: encoded.length });
-    const decoded = decode(encoded);
+    const decoded = await decode(encoded);
     expect(digestOf(decoded)).toBe(diffId);
     expect(Buffer.from(decoded).equals(await collect(tar()))).toBe(true);
   });
@@ -54,8 +67,24 @@ describe('O3: a layer writer', () => {
     ['gzip', mediaTypes.dockerManifest, mediaTypes.dockerLayerGzip],
     ['none', mediaTypes.imageManifest, mediaTypes.layer],
     ['gzip', mediaTypes.imageManifest, mediaTypes.layerGzip],
+    ['zstd', mediaTypes.imageManifest, mediaTypes.layerZstd],
   ] as const)('%s for a manifest of %s is %s', (compression, manifestType, mediaType) => {
     expect(layerEncoder(compression, { manifestType }).mediaType).toBe(mediaType);
+  });
+
+  test('zstd is refused for a manifest of Docker', async () => {
+    const make = () => layerEncoder('zstd', { manifestType: mediaTypes.dockerManifest });
+    expect((await failureOf(UnexpectedMediaTypeError, make)).message).toContain('zstd');
+  });
+
+  test.each([
+    ['gzip', 10, 'a whole number from 1 to 9'],
+    ['gzip', 0, 'a whole number from 1 to 9'],
+    ['zstd', 20, 'a whole number from 1 to 19'],
+    ['zstd', 1.5, 'a whole number from 1 to 19'],
+  ] as const)('%s has no level %d', async (compression, level, expected) => {
+    const { message } = await failureOf(InvalidOptionError, () => layerEncoder(compression, { level }));
+    expect(message).toBe(`compression level of ${compression}: expected ${expected}, found ${level}`);
   });
 
   test('a higher level is no larger, and another level has another digest', async () => {

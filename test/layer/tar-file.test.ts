@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
 import {
+  bytesBlob,
+  type Compression,
   digestOf,
   FileSystemError,
   type LayerEntry,
@@ -12,6 +14,7 @@ import {
   mediaTypes,
   tarOf,
   writeTarFile,
+  zstd,
 } from '../../src';
 import type { BlobSink } from '../../src/blob';
 import { unpacked } from '../../src/layer/tar-file';
@@ -43,7 +46,10 @@ function recordingSink(before: () => void = () => undefined): BlobSink & { diges
   return { digests, write };
 }
 
-const write = (path: string, sink: BlobSink = memorySink, compression: 'gzip' | 'none' = 'gzip') =>
+/** A zstd frame at another level than ours. */
+const packed = (bytes: Uint8Array) => collect(zstd(bytesBlob(bytes).open(), { level: 1, lanes: 1 }));
+
+const write = (path: string, sink: BlobSink = memorySink, compression: Compression = 'gzip') =>
   writeTarFile(path, sink, layerEncoder(compression), mediaTypes.imageManifest);
 
 describe('a ready-made tar file', () => {
@@ -59,19 +65,29 @@ describe('a ready-made tar file', () => {
     const { descriptor, diffId, blob } = await write(written(tar));
     expect(descriptor.mediaType).toBe(mediaTypes.layerGzip);
     expect(diffId).toBe(digestOf(tar));
-    expect((await collect(unpacked(blob.open(), tar.length, 'layer'))).equals(tar)).toBe(true);
+    expect((await collect(unpacked(blob.open(), 'gzip', tar.length, 'layer'))).equals(tar)).toBe(true);
   });
 
-  test.each<[string, (tar: Buffer) => Uint8Array]>([
-    ['gzip', (tar) => gzipSync(tar, { level: 9 })],
-    ['gzip of several members', (tar) => Buffer.concat([gzipSync(tar.subarray(0, 700)), gzipSync(tar.subarray(700))])],
-  ])('that is %s keeps its bytes, whatever the compression', async (_, compress) => {
+  test.each<[string, string, (tar: Buffer) => Uint8Array | Promise<Uint8Array>]>([
+    ['gzip', mediaTypes.layerGzip, (tar) => gzipSync(tar, { level: 9 })],
+    [
+      'gzip of several members',
+      mediaTypes.layerGzip,
+      (tar) => Buffer.concat([gzipSync(tar.subarray(0, 700)), gzipSync(tar.subarray(700))]),
+    ],
+    ['zstd', mediaTypes.layerZstd, (tar) => packed(tar)],
+    [
+      'zstd of several frames',
+      mediaTypes.layerZstd,
+      async (tar) => Buffer.concat([await packed(tar.subarray(0, 700)), await packed(tar.subarray(700))]),
+    ],
+  ])('that is %s keeps its bytes, whatever the compression', async (_, mediaType, compress) => {
     const tar = await tarWith('a', 'b');
-    const compressed = compress(tar);
-    for (const compression of ['gzip', 'none'] as const) {
+    const compressed = await compress(tar);
+    for (const compression of ['gzip', 'zstd', 'none'] as const) {
       const { descriptor, diffId, blob } = await write(written(compressed), memorySink, compression);
       expect(descriptor).toEqual({
-        mediaType: mediaTypes.layerGzip,
+        mediaType,
         digest: digestOf(compressed),
         size: compressed.length,
       });
@@ -88,6 +104,14 @@ describe('a ready-made tar file', () => {
       mediaTypes.dockerManifest,
     );
     expect(descriptor.mediaType).toBe(mediaTypes.dockerLayerGzip);
+  });
+
+  test('of zstd is refused for a Docker manifest, which has no media type for it', async () => {
+    const path = written(await packed(await tarWith('a')));
+    const encoder = layerEncoder('gzip', { manifestType: mediaTypes.dockerManifest });
+    const failure = writeTarFile(path, recordingSink(), encoder, mediaTypes.dockerManifest);
+    await expect(failure).rejects.toThrow(LayerSourceError);
+    await expect(failure).rejects.toThrow(`${path}: expected a tar file, plain or gzip, for a base in Docker's format`);
   });
 
   test('may be named by a symbolic link', async () => {
@@ -127,7 +151,9 @@ describe('a ready-made tar file that is refused', () => {
     return copy;
   };
 
-  test.each<[string, (tar: Buffer, gzipped: Buffer) => Uint8Array, message: RegExp]>([
+  const half = (bytes: Buffer) => bytes.subarray(0, bytes.length / 2);
+
+  test.each<[string, (tar: Buffer, gzipped: Buffer) => Uint8Array | Promise<Uint8Array>, message: RegExp]>([
     [
       'gzip cut in its data',
       (_, gzipped) => gzipped.subarray(0, gzipped.length / 2),
@@ -145,15 +171,29 @@ describe('a ready-made tar file that is refused', () => {
     ['a tar file with a changed header', (tar) => changed(tar, 100), /invalid tar file \(Invalid tar header/],
     ['a tar file with junk behind it', (tar) => Buffer.concat([tar, Buffer.alloc(512, 'x')]), /invalid tar file/],
     ['text', () => Buffer.from('no tar file at all'), /invalid tar file/],
+    ['zstd cut in its data', async (tar) => half(await packed(tar)), /zstd stream \(unexpected end of file\)/],
     [
-      'zstd',
-      () => Buffer.from([0x28, 0xb5, 0x2f, 0xfd, ...Buffer.alloc(600)]),
-      /plain or gzip, found invalid tar file/,
+      'zstd cut in its header',
+      async (tar) => (await packed(tar)).subarray(0, 5),
+      /zstd stream \(unexpected end of file/,
+    ],
+    ['zstd with a changed header', async (tar) => changed(await packed(tar), 5), /invalid zstd stream/],
+    [
+      'zstd with junk behind it',
+      async (tar) => Buffer.concat([await packed(tar), Buffer.from('junk')]),
+      /invalid zstd stream \(bytes behind its end\)/,
+    ],
+    ['zstd of no tar file', () => packed(Buffer.alloc(2000, 'x')), /plain, gzip or zstd, found invalid tar file/],
+    ['zstd of nothing', () => packed(Buffer.alloc(0)), /invalid tar file \(it is empty\)/],
+    [
+      'another compression',
+      () => Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, ...Buffer.alloc(600)]),
+      /gzip or zstd, found/,
     ],
     ['an empty file', () => Buffer.alloc(0), /invalid tar file \(it is empty\)/],
   ])('ACCEPTANCE 30: %s', async (_, spoil, message) => {
     const tar = await tarWith('a', 'b');
-    await refused(written(spoil(tar, gzipSync(tar))), message);
+    await refused(written(await spoil(tar, gzipSync(tar))), message);
   });
 
   test.each(['../x', 'a/../../x', 'C:\\x', 'a\\..\\b'])('ACCEPTANCE 23: an entry named %j', async (name) => {
@@ -216,35 +256,41 @@ test('ACCEPTANCE 27: a ready-made tar file that changes behind its time and size
 
 describe('ACCEPTANCE 30: a bomb', () => {
   /** 4 GiB of zeros in 4 MiB: many members of 16 MiB. */
-  const bomb = Buffer.concat(Array.from<Buffer>({ length: 256 }).fill(gzipSync(Buffer.alloc(16 * 1024 * 1024))));
+  const gzipBomb = Buffer.concat(Array.from<Buffer>({ length: 256 }).fill(gzipSync(Buffer.alloc(16 * 1024 * 1024))));
+  /** 32 GiB in 1 MiB: one frame of blocks that repeat one byte 128 KiB times. */
+  const zstdBomb = Buffer.concat([
+    Buffer.from('28b52ffd0058', 'hex'),
+    ...Array.from<Buffer>({ length: 256 * 1024 }).fill(Buffer.from('02001000', 'hex')),
+  ]);
 
-  test.each([0, 1, 1024 * 1024, 128 * 1024 * 1024])(
-    'stops at a limit of %i bytes, in bounded memory',
-    async (limit) => {
-      async function* compressed(): AsyncGenerator<Uint8Array> {
-        for (let start = 0; start < bomb.length; start += 65_536) yield bomb.subarray(start, start + 65_536);
+  const limits = [0, 1, 1024 * 1024, 128 * 1024 * 1024];
+  test.each<[Compression, Buffer, number]>([
+    ...limits.map((limit): [Compression, Buffer, number] => ['gzip', gzipBomb, limit]),
+    ...limits.map((limit): [Compression, Buffer, number] => ['zstd', zstdBomb, limit]),
+  ])('of %s (%#) stops at its limit, in bounded memory', async (compression, bomb, limit) => {
+    async function* compressed(): AsyncGenerator<Uint8Array> {
+      for (let start = 0; start < bomb.length; start += 65_536) yield bomb.subarray(start, start + 65_536);
+    }
+    const before = process.memoryUsage.rss();
+    let most = before;
+    let size = 0;
+    const failure = (async () => {
+      for await (const chunk of unpacked(compressed(), compression, limit, 'layer sha256:abc')) {
+        size += chunk.length;
+        most = Math.max(most, process.memoryUsage.rss());
       }
-      const before = process.memoryUsage.rss();
-      let most = before;
-      let size = 0;
-      const failure = (async () => {
-        for await (const chunk of unpacked(compressed(), limit, 'layer sha256:abc')) {
-          size += chunk.length;
-          most = Math.max(most, process.memoryUsage.rss());
-        }
-      })();
-      await expect(failure).rejects.toThrow(LimitError);
-      await expect(failure).rejects.toThrow(`layer sha256:abc, unpacked: expected at most ${limit} bytes, found more`);
-      expect(size).toBeLessThanOrEqual(limit);
-      expect(most - before).toBeLessThan(96 * 1024 * 1024);
-    },
-  );
+    })();
+    await expect(failure).rejects.toThrow(LimitError);
+    await expect(failure).rejects.toThrow(`layer sha256:abc, unpacked: expected at most ${limit} bytes, found more`);
+    expect(size).toBeLessThanOrEqual(limit);
+    expect(most - before).toBeLessThan(96 * 1024 * 1024);
+  });
 
   test('of exactly the limit is none', async () => {
     async function* compressed(): AsyncGenerator<Uint8Array> {
       yield gzipSync(Buffer.alloc(100_000));
     }
-    expect(await collect(unpacked(compressed(), 100_000, 'layer'))).toHaveLength(100_000);
-    await expect(collect(unpacked(compressed(), 99_999, 'layer'))).rejects.toThrow(LimitError);
+    expect(await collect(unpacked(compressed(), 'gzip', 100_000, 'layer'))).toHaveLength(100_000);
+    await expect(collect(unpacked(compressed(), 'gzip', 99_999, 'layer'))).rejects.toThrow(LimitError);
   });
 });

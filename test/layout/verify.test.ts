@@ -18,9 +18,10 @@ import {
   newRef,
   type Ref,
   verifyLayout,
+  zstd,
 } from '../../src';
 import { blobFile } from '../../src/layout/paths';
-import { sampleImage, snapshot, temporaryDirectory, writtenLayout } from '../fixtures';
+import { collect, sampleImage, snapshot, temporaryDirectory, writtenLayout } from '../fixtures';
 
 interface HandmadeLayer {
   readonly mediaType: string;
@@ -66,6 +67,8 @@ const tar = Buffer.alloc(2048, 'not really a tar file; its diffID is all that co
 const tarDigest = digestOf(tar);
 const zipped = gzipSync(tar);
 const goodLayer = { mediaType: mediaTypes.layerGzip, bytes: zipped, diffId: tarDigest };
+
+const packed = (bytes: Uint8Array) => collect(zstd(bytesBlob(bytes).open(), { lanes: 1 }));
 
 /** Two platforms in an index in an index. */
 async function nestedLayout() {
@@ -135,6 +138,17 @@ describe('O16: a sound layout', () => {
     expect(problems).toEqual([]);
   });
 
+  test('may have zstd layers, of one frame or several', async () => {
+    const [whole, ...parts] = await Promise.all([tar, tar.subarray(0, 1000), tar.subarray(1000)].map(packed));
+    const layers = [whole as Buffer, Buffer.concat(parts)].map((bytes) => ({
+      ...goodLayer,
+      mediaType: mediaTypes.layerZstd,
+      bytes,
+    }));
+    const verification = await verifyLayout(await writtenLayout(handmade(layers)));
+    expect(verification).toMatchObject({ problems: [], uncheckedDiffIds: [] });
+  });
+
   test('may list what is no manifest, which is a blob like others', async () => {
     const path = await writtenLayout(newIndex([]));
     const thing = Buffer.from('anything');
@@ -149,7 +163,7 @@ describe('O16: a sound layout', () => {
   });
 
   test('says which diffIDs it did not compare', async () => {
-    const layer = { mediaType: mediaTypes.layerZstd, bytes: Buffer.from('zstd'), diffId: tarDigest };
+    const layer = { mediaType: 'application/vnd.example.layer', bytes: Buffer.from('other'), diffId: tarDigest };
     const verification = await verifyLayout(await writtenLayout(handmade([layer, goodLayer])));
     expect(verification).toMatchObject({ problems: [], uncheckedDiffIds: [digestOf(layer.bytes)] });
   });
@@ -241,13 +255,47 @@ describe('O16: what a config says of its layers', () => {
     expect(problems[0]?.message).toContain(digest);
   });
 
-  test('damaged gzip is a wrong digest, not a broken stream', async () => {
-    const image = handmade([goodLayer]);
-    const path = await writtenLayout(image);
-    damage(path, digestOf(zipped));
+  test.each<[string, (bytes: Buffer) => Buffer | Promise<Buffer>, string]>([
+    ['zstd of another tar file', () => packed(Buffer.from('another')), 'its diffID in the config'],
+    ['gzip', () => zipped, 'invalid zstd stream (unknown frame)'],
+    ['ACCEPTANCE 30: zstd that ends early', (bytes) => bytes.subarray(0, -9), 'invalid zstd stream (unexpected end'],
+    [
+      'ACCEPTANCE 30: zstd with junk behind it',
+      (bytes) => Buffer.concat([bytes, Buffer.from('junk')]),
+      'invalid zstd stream (bytes behind its end)',
+    ],
+    [
+      'ACCEPTANCE 30: zstd that unpacks to more than the limit',
+      () => packed(Buffer.alloc(3_000_000)),
+      'unpacked: expected at most 1000000 bytes, found more',
+    ],
+  ])('a zstd layer that is %s', async (_, spoil, message) => {
+    const bytes = await spoil(await packed(tar));
+    const image = handmade([{ mediaType: mediaTypes.layerZstd, bytes, diffId: tarDigest }]);
+    const { problems } = await verifyLayout(await writtenLayout(image), { maxUnpackedSize: 1_000_000 });
+    const digest = digestOf(bytes);
+    expect(problems).toEqual([{ digest, referrer: image.digest, message: expect.stringContaining(message) }]);
+    expect(problems[0]?.message).toContain(digest);
+  });
+
+  test('a layer that one image calls gzip and another zstd is wrong for one of them', async () => {
+    const [right, wrong] = [handmade([goodLayer]), handmade([{ ...goodLayer, mediaType: mediaTypes.layerZstd }])];
+    const { problems } = await verifyLayout(await writtenLayout([right, wrong].map(listedAs)));
+    expect(problems).toEqual([
+      { digest: digestOf(zipped), referrer: right.digest, message: expect.stringContaining('invalid zstd stream') },
+    ]);
+  });
+
+  test.each([
+    ['gzip', mediaTypes.layerGzip, async () => zipped],
+    ['zstd', mediaTypes.layerZstd, () => packed(tar)],
+  ])('damaged %s is a wrong digest, not a broken stream', async (_, mediaType, make) => {
+    const bytes = await make();
+    const path = await writtenLayout(handmade([{ ...goodLayer, mediaType, bytes }]));
+    damage(path, digestOf(bytes));
     const { problems } = await verifyLayout(path);
     expect(problems.map(({ message }) => message)).toEqual([
-      expect.stringContaining(`expected digest ${digestOf(zipped)}`),
+      expect.stringContaining(`expected digest ${digestOf(bytes)}`),
     ]);
   });
 

@@ -1,4 +1,4 @@
-/** Tests against other programs (skopeo, umoci, buildah, oras, runc, qemu), which a bare machine does not have. CI runs them. */
+/** Tests against other programs (skopeo, umoci, buildah, oras, crane, docker-registry, runc, qemu), which a bare machine does not have. CI runs them. */
 module.exports = {
   ...require('../../jest.config.js'),
   rootDir: '../..',

@@ -23,11 +23,11 @@ export const hasOras = process.env.NX_OCI_WITHOUT_ORAS !== '1';
 export const hasCrane = process.env.NX_OCI_WITHOUT_CRANE !== '1';
 
 /** buildah with a storage of its own, which needs neither mounts nor a user namespace. */
-export function newBuildah(environment: NodeJS.ProcessEnv = {}): (...args: string[]) => Promise<string> {
+export function newBuildah({ cwd, env }: Parameters<typeof run>[2] = {}): (...args: string[]) => Promise<string> {
   const room = temporaryDirectory();
   const storage = ['--root', join(room, 'root'), '--runroot', join(room, 'runroot'), '--storage-driver', 'vfs'];
-  return (...args) =>
-    succeed('buildah', [...storage, ...args], { env: { BUILDAH_ISOLATION: 'chroot', ...environment } });
+  const options = { ...(cwd !== undefined && { cwd }), env: { BUILDAH_ISOLATION: 'chroot', ...env } };
+  return (...args) => succeed('buildah', [...storage, ...args], options);
 }
 
 export const tar = (...args: string[]) => succeed('tar', args);

@@ -2,9 +2,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { afterAll } from '@jest/globals';
 import { hashSync } from 'bcryptjs';
 import { type RegistryOptions, startRegistry } from '../../src/registry/server/start-registry';
-import { temporaryDirectory } from '../fixtures';
+import { commandFile, temporaryDirectory, writeFiles } from '../fixtures';
 import { fileWith } from './registry-content';
 import { certificates, type Reached, user } from './registry-programs';
 import { startTokenServer } from './token-server';
@@ -22,13 +23,12 @@ export interface Running {
 
 /** The registry as it is reached by one who has not logged in yet. */
 export function reach({ host, isSecure }: Pick<Running, 'host' | 'isSecure'>): Reached {
-  return { host, isSecure, room: temporaryDirectory() };
+  // buildah wants the file that it is told to be there.
+  return { host, isSecure, room: writeFiles(temporaryDirectory(), { 'auth.json': '{}' }) };
 }
 
-export const storages = ['memory', 'directory'] as const;
-
 export interface OurChoice {
-  readonly storage: (typeof storages)[number];
+  readonly storage: 'memory' | 'directory';
   readonly scheme: 'http' | 'https';
   readonly access: Access;
 }
@@ -42,6 +42,22 @@ export async function startOurs({ storage, scheme, access }: OurChoice): Promise
   return { host: registry.host, isSecure: scheme === 'https', close: () => registry.close() };
 }
 
+/** Starts `nx-oci serve` with TLS and a password. It ends with the test file, if not before, and must end well. */
+export async function startServe(...args: string[]): Promise<Running> {
+  const tls = ['--tls-cert', join(certificates, 'server.pem'), '--tls-key', join(certificates, 'server-key.pem')];
+  const command = [commandFile, 'serve', ...args, ...tls, '--auth', htpasswd()];
+  const { child, closed, close } = startProcess(process.execPath, command);
+  const registry = {
+    isSecure: true,
+    close: async () => {
+      await close();
+      const [code] = await closed;
+      if (code !== 0) throw new Error(`nx-oci serve: expected exit code 0, found ${code}`);
+    },
+  };
+  return { ...registry, host: await firstMatch(child.stdout, /registry https:\/\/(\S+)\n/, closed) };
+}
+
 function authentication(access: 'basic' | 'token'): RegistryOptions['auth'] {
   const users = { htpasswd: htpasswd() };
   return access === 'basic' ? { scheme: 'basic', users } : { scheme: 'bearer', users };
@@ -53,67 +69,71 @@ export interface DockerRegistry extends Running {
   requests(): Promise<string[]>;
 }
 
-/** Starts Debian's docker-registry on a free port, with an empty storage where things can be deleted. */
+/** Starts Debian's docker-registry on a free port, with an empty storage. It ends with the test file, if not before. */
 export async function startDockerRegistry(access: Access = 'open'): Promise<DockerRegistry> {
-  const tokens = access === 'token' ? await startTokenServer() : undefined;
   const config = {
     version: '0.1',
     storage: { filesystem: { rootdirectory: join(temporaryDirectory(), 'storage') }, delete: { enabled: true } },
     http: { addr: '127.0.0.1:0' },
     ...(access === 'basic' && { auth: { htpasswd: { realm: 'the tests', path: htpasswd() } } }),
-    ...(tokens && { auth: { token: { ...tokens, close: undefined } } }),
+    ...(access === 'token' && { auth: { token: await startTokenServer() } }),
   };
   // JSON is YAML.
   const file = fileWith('config.yml', JSON.stringify(config));
-  const child = spawn('docker-registry', ['serve', file], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const closed = once(child, 'close');
+  const { child, closed, close } = startProcess('docker-registry', ['serve', file]);
   let accessLog = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  child.stdout.on('data', (text: string) => {
     accessLog += text;
   });
+  return {
+    isSecure: false,
+    close,
+    requests: async () => {
+      await close();
+      const lines = accessLog.matchAll(/"([A-Z]+ \S+) HTTP\/1\.1" (\d+)/g);
+      return [...lines].map(([, what, status]) => `${what} ${status}`);
+    },
+    host: await firstMatch(child.stderr, /listening on ([\d.]+:\d+)/, closed),
+  };
+}
+
+const closers: (() => Promise<void>)[] = [];
+afterAll(async () => {
+  await Promise.all(closers.map((close) => close()));
+});
+
+/** Starts a process that ends with the test file, if not before. */
+function startProcess(command: string, args: readonly string[]) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  for (const output of [child.stdout, child.stderr]) output.setEncoding('utf8');
+  const closed = once(child, 'close');
   const close = async () => {
     child.kill();
-    await Promise.all([closed, tokens?.close()]);
+    await closed;
   };
-  try {
-    const host = await Promise.race([addressIn(child.stderr.setEncoding('utf8')), failureOf(closed)]);
-    return {
-      host,
-      isSecure: false,
-      close,
-      requests: async () => {
-        await close();
-        return [...accessLog.matchAll(/"([A-Z]+ \S+) HTTP\/1\.1" (\d+)/g)].map(
-          ([, what, status]) => `${what} ${status}`,
-        );
-      },
-    };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  closers.push(close);
+  return { child, closed, close };
 }
 
-/** The address that it says it listens at, which it chose itself. */
-function addressIn(log: NodeJS.ReadableStream): Promise<string> {
-  return new Promise((resolve) => {
-    let text = '';
-    log.on('data', (chunk: string) => {
+/** What a process says of itself, such as the address where it listens; it may not end before it said it. */
+function firstMatch(output: NodeJS.ReadableStream, pattern: RegExp, closed: Promise<unknown[]>): Promise<string> {
+  let text = '';
+  const said = new Promise<string>((resolve) => {
+    output.on('data', (chunk: string) => {
       text += chunk;
-      const address = /listening on ([\d.]+:\d+)/.exec(text)?.[1];
-      if (address !== undefined) resolve(address);
+      const [, found] = pattern.exec(text) ?? [];
+      if (found !== undefined) resolve(found);
     });
   });
+  const ended = closed.then(([code]) => {
+    throw new Error(`expected ${pattern}, found that the process ended with ${code}: ${text}`);
+  });
+  return Promise.race([said, ended]);
 }
 
-async function failureOf(closed: Promise<unknown[]>): Promise<never> {
-  const [code] = await closed;
-  throw new Error(`docker-registry: expected it to listen, found that it ended with ${code}`);
-}
-
-export const certificate = (name: string) => readFileSync(join(certificates, name));
+const certificate = (name: string) => readFileSync(join(certificates, name));
 
 /** As `htpasswd -B` writes it. */
-export function htpasswd(): string {
+function htpasswd(): string {
   return fileWith('htpasswd', `${user.username}:${hashSync(user.password, 4)}\n`);
 }

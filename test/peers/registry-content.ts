@@ -10,11 +10,11 @@ import {
   descriptorOf,
   digestOf,
   type Image,
-  mediaTypes,
   newArtifact,
   newIndex,
   type Ref,
   readConfig,
+  tagOf,
   verifyLayout,
   walkRefs,
 } from '../../src';
@@ -79,7 +79,7 @@ export async function contentOf(kind: Kind, root: Ref): Promise<Content> {
   return { kind, root, layout: await taggedLayout({ latest: root }) };
 }
 
-/** The digest of the one root of a layout, all of which is verified. */
+/** The digest of the root of a layout, all of which is verified. */
 export async function rootOf(layout: string): Promise<Digest> {
   return (await verifiedRoot(layout)).digest;
 }
@@ -97,13 +97,13 @@ async function verifiedRoot(layout: string): Promise<Ref> {
   const { problems } = await verifyLayout(layout);
   if (problems.length > 0) throw new Error(`${layout}: ${problems.map(({ message }) => message).join('\n')}`);
   const found = await sourceOf(layout).read();
-  if (found.length !== 1) throw new Error(`${layout}: expected one root, found ${found.length}`);
-  return (found[0] as { ref: Ref }).ref;
+  // oras lists every manifest beside the root, and crane gives the root no tag.
+  const root = found.length === 1 ? found[0] : found.find(({ descriptor }) => tagOf(descriptor) === 'latest');
+  if (root === undefined) throw new Error(`${layout}: expected one root, found ${found.length}`);
+  return root.ref;
 }
 
 /** A file in a directory of its own. */
 export function fileWith(name: string, content: string | Uint8Array): string {
   return join(writeFiles(temporaryDirectory(), { [name]: content }), name);
 }
-
-export const dockerTypes = { image: mediaTypes.dockerManifest, index: mediaTypes.dockerManifestList };

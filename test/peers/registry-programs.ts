@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { repository } from '../fixtures';
 import { newPath } from './makers';
 import { hasCrane, hasOras, newBuildah, succeed } from './programs';
@@ -117,15 +117,14 @@ export const buildah: RegistryProgram = {
   isHere: true,
   keepsManifests: false,
   environment: inAuthFile,
-  login: (registry) => newBuildah(inAuthFile(registry))('login', tlsVerify(registry), ...password(), registry.host),
-  push: (registry, { layout, kind }, name) => {
-    const to = [tlsVerify(registry), dockerName(registry, name)];
-    return throughBuildah(newBuildah(inAuthFile(registry)), kind, [`oci:${layout}:latest`], to);
-  },
+  login: (registry) =>
+    newBuildah({ env: inAuthFile(registry) })('login', tlsVerify(registry), ...password(), registry.host),
+  push: (registry, { layout, kind }, name) =>
+    throughBuildah(registry, kind, dirname(layout), [`oci:${basename(layout)}:latest`, dockerName(registry, name)]),
   pull: async (registry, name, kind) => {
     const layout = newPath();
-    const from = [tlsVerify(registry), dockerName(registry, name)];
-    await throughBuildah(newBuildah(inAuthFile(registry)), kind, from, [`oci:${layout}:latest`]);
+    const ends = [dockerName(registry, name), `oci:${basename(layout)}:latest`] as const;
+    await throughBuildah(registry, kind, dirname(layout), ends);
     return layout;
   },
 };
@@ -172,24 +171,22 @@ function skopeoCopy(registry: Reached, flags: readonly string[], from: string, t
   return runSkopeo(registry, 'copy', '--all', '--preserve-digests', ...flags, from, to);
 }
 
+/** From one end to the other by way of buildah's own storage, where it names images by paths, which must be lower-case. */
 async function throughBuildah(
-  run: (...args: string[]) => Promise<string>,
+  registry: Reached,
   kind: Kind,
-  from: readonly string[],
-  to: readonly string[],
+  directory: string,
+  [from, to]: readonly [string, string],
 ): Promise<string> {
+  const buildah = newBuildah({ cwd: directory, env: inAuthFile(registry) });
+  const tls = tlsVerify(registry);
   if (kind === 'index') {
-    await run('manifest', 'create', 'list');
-    await run('manifest', 'add', '--all', ...fromFlagsFirst(from, 'list'));
-    return run('manifest', 'push', '--quiet', '--all', ...fromFlagsFirst(to, 'list'));
+    await buildah('manifest', 'create', 'list');
+    await buildah('manifest', 'add', '--all', tls, 'list', from);
+    return buildah('manifest', 'push', '--quiet', '--all', tls, 'list', to);
   }
-  const image = await run('pull', '--quiet', ...from);
-  return run('push', '--quiet', '--disable-compression=false', ...fromFlagsFirst(to, image.trim()));
-}
-
-/** `flags`, then what is put or read, then the place, which comes last. */
-function fromFlagsFirst(place: readonly string[], what: string): string[] {
-  return [...place.slice(0, -1), what, ...place.slice(-1)];
+  const image = (await buildah('pull', '--quiet', tls, from)).trim();
+  return buildah('push', '--quiet', '--disable-compression=false', tls, image, to);
 }
 
 function linesOf(text: string): string[] {

@@ -1,50 +1,51 @@
 import { createPrivateKey, randomUUID, sign, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { afterAll } from '@jest/globals';
 import { certificates, user } from './registry-programs';
 
-/** Who gives tokens, and what they say of themselves; docker-registry believes those whose certificate it can check. */
-export interface TokenServer {
+/** What docker-registry is told: where tokens are had, and which of them to believe. */
+export interface TokenIssuer {
   readonly realm: string;
   readonly service: string;
   readonly issuer: string;
   readonly rootcertbundle: string;
-  close(): Promise<void>;
 }
 
 const service = 'registry of the tests';
 const issuer = 'token server of the tests';
 
+const started: Server[] = [];
+afterAll(async () => {
+  for (const server of started) {
+    const closed = once(server.close(), 'close');
+    server.closeAllConnections();
+    await closed;
+  }
+});
+
 /**
- * Gives the one user tokens for whatever is asked for, as JSON Web Tokens of which docker-registry can tell the issuer.
+ * Gives the one user tokens for whatever is asked for, as JSON Web Tokens of which docker-registry can tell the issuer. It
+ * ends with the test file.
  *
  * @see https://distribution.github.io/distribution/spec/auth/jwt/
  */
-export async function startTokenServer(): Promise<TokenServer> {
+export async function startTokenServer(): Promise<TokenIssuer> {
   const expected = `Basic ${Buffer.from(`${user.username}:${user.password}`).toString('base64')}`;
   const server = createServer(({ url = '', headers }, response) => {
     const scopes = new URL(url, 'http://localhost').searchParams.getAll('scope');
     if (headers.authorization !== expected) response.writeHead(401).end();
-    else
-      response.end(JSON.stringify({ token: tokenFor(scopes.flatMap((scope) => scope.split(' '))), expires_in: 300 }));
+    else response.end(JSON.stringify({ token: tokenFor(scopes.flatMap((scope) => scope.split(' '))) }));
   });
+  started.push(server);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  return {
-    realm: `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`,
-    service,
-    issuer,
-    rootcertbundle: join(certificates, 'ca.pem'),
-    close: async () => {
-      const closed = once(server, 'close');
-      server.close();
-      server.closeAllConnections();
-      await closed;
-    },
-  };
+  // crane refuses addresses of this machine, but not its name.
+  const realm = `http://localhost:${(server.address() as AddressInfo).port}/token`;
+  return { realm, service, issuer, rootcertbundle: join(certificates, 'ca.pem') };
 }
 
 function tokenFor(scopes: readonly string[]): string {

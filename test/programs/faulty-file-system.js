@@ -54,7 +54,12 @@ const { open } = fs;
 fs.open = async (path, flags, ...rest) => {
   await before(flags === 'wx' ? 'create' : 'open', path);
   const file = await open(path, flags, ...rest);
-  const { appendFile, sync } = file;
+  const { appendFile, writev, sync } = file;
+  file.writev = async (chunks) => {
+    const bytes = Buffer.concat(chunks);
+    await before('write', path, () => writeSync(file.fd, bytes, 0, bytes.length >> 1));
+    return writev.call(file, chunks);
+  };
   file.appendFile = async (bytes) => {
     await before('write', path, () => writeSync(file.fd, bytes, 0, bytes.length >> 1));
     return appendFile.call(file, bytes);

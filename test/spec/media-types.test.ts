@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
-import { mediaTypes } from '../../src';
+import { type Compression, mediaTypes, UnexpectedMediaTypeError } from '../../src';
 import {
+  isForeignLayer,
   isImageConfigType,
   isIndexType,
   isManifestType,
@@ -8,6 +9,7 @@ import {
   layerTypeFor,
   withoutParameters,
 } from '../../src/spec/media-types';
+import { failureOf } from '../fixtures';
 
 test.each<[keyof typeof mediaTypes, string]>([
   ['imageManifest', 'manifest'],
@@ -49,14 +51,31 @@ test.each<[string, string | undefined]>([
   expect(layerCompression(mediaType)).toBe(compression);
 });
 
-test.each<[string, 'none' | 'gzip', string]>([
+test.each<[string, Compression, string]>([
   [mediaTypes.imageManifest, 'gzip', mediaTypes.layerGzip],
+  [mediaTypes.imageManifest, 'zstd', mediaTypes.layerZstd],
   [mediaTypes.imageManifest, 'none', mediaTypes.layer],
   [mediaTypes.dockerManifest, 'gzip', mediaTypes.dockerLayerGzip],
   [mediaTypes.dockerManifest, 'none', mediaTypes.dockerLayer],
 ])('below %s a layer of compression %s is %s', (manifestType, compression, mediaType) => {
   expect(layerTypeFor(manifestType, compression)).toBe(mediaType);
   expect(layerCompression(mediaType)).toBe(compression);
+});
+
+test('below a manifest of Docker there is no media type for zstd', async () => {
+  const error = await failureOf(UnexpectedMediaTypeError, () => layerTypeFor(mediaTypes.dockerManifest, 'zstd'));
+  expect(error).toMatchObject({ expected: mediaTypes.imageManifest, found: mediaTypes.dockerManifest });
+  expect(error.message).toContain('zstd');
+});
+
+test.each([
+  [mediaTypes.layerGzip, false],
+  [mediaTypes.dockerLayerGzip, false],
+  [mediaTypes.dockerLayerForeign, true],
+  ['application/vnd.oci.image.layer.nondistributable.v1.tar', true],
+  ['application/vnd.oci.image.layer.nondistributable.v1.tar+zstd', true],
+])('%s is not for distribution: %p', (mediaType, expected) => {
+  expect(isForeignLayer(mediaType)).toBe(expected);
 });
 
 test.each([

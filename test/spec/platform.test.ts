@@ -8,7 +8,7 @@ import {
   platformDistance,
   thisPlatform,
 } from '../../src';
-import { platformSuffix } from '../../src/spec/platform';
+import { chosenPlatform, platformSuffix } from '../../src/spec/platform';
 import { failureOf } from '../fixtures';
 
 test.each([
@@ -96,6 +96,8 @@ test('a platform can be part of a file name', () => {
 test('this platform is linux, with the architecture of this machine', () => {
   expect(thisPlatform()).toEqual(parsePlatform(`linux/${arch}`));
   expect(['x64', 'ia32']).not.toContain(thisPlatform().architecture);
+  expect(chosenPlatform('local')).toEqual(thisPlatform());
+  expect(chosenPlatform('linux/arm')).toEqual(parsePlatform('linux/arm/v7'));
 });
 
 describe('the distance from what is wanted to what is offered', () => {

@@ -31,3 +31,28 @@ test.each<[string, boolean, NodeJS.ProcessEnv, number]>([
 ])('nothing %s', (_, isTTY, environment, total) => {
   expect(shown({ isTTY }, environment, total)).toBe('');
 });
+
+/** What appears of transfers of this size to these places, one after the other. */
+function transferred(isTTY: boolean, environment: NodeJS.ProcessEnv, total: number, ...names: string[]): string {
+  const output = Object.assign(new PassThrough(), { columns: 120, cursorTo: () => true, clearLine: () => true, isTTY });
+  const progress = progressOn(output as unknown as NodeJS.WriteStream, environment);
+  for (const name of names) {
+    for (const done of [0, total, total / 2]) progress.transfer(name, { done, total });
+  }
+  progress.stop();
+  return String(output.read() ?? '');
+}
+
+test('a bar for each place that something is sent to', () => {
+  const text = transferred(true, {}, large, 'registry.example/os:v1', 'registry.example/os:v2');
+  expect(text).toMatch(/registry\.example\/os:v1 .*0% of 100 MB/);
+  expect(text).toContain('registry.example/os:v2');
+});
+
+test.each<[string, boolean, NodeJS.ProcessEnv, number]>([
+  ['in a pipe or a file', false, {}, large],
+  ['in CI', true, { CI: 'true' }, large],
+  ['of what is soon sent', true, {}, 1_000_000],
+])('no bar %s', (_, isTTY, environment, total) => {
+  expect(transferred(isTTY, environment, total, 'registry.example/os:v1')).toBe('');
+});

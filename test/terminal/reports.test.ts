@@ -1,7 +1,16 @@
 import { expect, test } from '@jest/globals';
 import { digestOf, OciError } from '../../src';
 import { failureReport } from '../../src/terminal/failure';
-import { imageReport, inspectReport, verifyReport } from '../../src/terminal/reports';
+import {
+  imageReport,
+  inspectReport,
+  lockReport,
+  pushReport,
+  registryReport,
+  retryReport,
+  tagsReport,
+  verifyReport,
+} from '../../src/terminal/reports';
 
 const digests = ['a', 'b', 'c', 'd'].map((text) => digestOf(Buffer.from(text)));
 const [manifest = '', config = '', layer = '', index = ''] = digests;
@@ -66,7 +75,7 @@ test('what a build made', () => {
 test('what a verification found', () => {
   const found = { problems: [], manifests: 1, blobs: 2, bytes: 1500, uncheckedDiffIds: [digests[2]] } as const;
   expect(verifyReport(found as never, 'out').split('\n')).toEqual([
-    `- layer ${layer}: its diffID was not compared (compression not supported)`,
+    `- layer ${layer}: its diffID was not compared (unknown media type)`,
     '✓ out: 1 manifest and 2 blobs (1.5 kB) read, all as they should be',
   ]);
   const problems = [
@@ -80,6 +89,34 @@ test('what a verification found', () => {
     '  referred to by index.json',
     '✗ out: 2 problems; 1 manifest and 2 blobs (1.5 kB) read',
   ]);
+});
+
+test('what was pushed, and what would be', () => {
+  const reference = `registry.example/os:v1@${index}`;
+  const blobs = { uploaded: 1, mounted: 2, present: 3 };
+  const pushed = [{ reference, digest: index, manifests: 1, blobs, bytes: 1500 }] as never;
+  const lines = (isDryRun: boolean) => pushReport(pushed, isDryRun).split('\n');
+  expect(lines(false)).toEqual([
+    reference,
+    `  digest ${index}`,
+    '  1 manifest, 1 blob sent (1.5 kB), 2 mounted, 3 there already',
+  ]);
+  expect(lines(true)[2]).toBe('  1 manifest, 1 blob (1.5 kB) at most would be sent');
+});
+
+test('what a registry serves, what is locked, and tags', () => {
+  expect(registryReport('http://127.0.0.1:5000', ['127.0.0.1:5000/os:v1'])).toBe(
+    'registry http://127.0.0.1:5000\n  127.0.0.1:5000/os:v1',
+  );
+  expect(lockReport({ 'registry.example/os:v1': index, 'registry.example/os:v2': layer })).toBe(
+    `registry.example/os:v1@${index}\nregistry.example/os:v2@${layer}`,
+  );
+  expect(tagsReport(['v1', hostile])).toBe('v1\nRUN curl  [2J hidden');
+  expect(tagsReport([])).toBe('');
+});
+
+test('what is tried again', () => {
+  expect(retryReport({ reason: hostile, delayMs: 1234 })).toBe('RUN curl  [2J hidden; trying again in 1.2 s');
 });
 
 test.each([

@@ -170,7 +170,7 @@ async function repositoriesIn(root: string): Promise<string[]> {
     if (!hasSystemCode(error, 'ENOENT')) throw error;
   });
   if (found === undefined) return [];
-  if (!found.isDirectory()) throw noDirectory(root, found);
+  if (!found.isDirectory()) throw noDirectory(root, 'a directory', found);
   const entries = await fileSystemStep('list', root, () => readdir(root, { withFileTypes: true }));
   return entries
     .filter(({ name }) => !name.startsWith(ownPrefix))
@@ -178,16 +178,17 @@ async function repositoriesIn(root: string): Promise<string[]> {
       const repository = entry.name.replaceAll(slash, '/');
       if (!isRepository(repository)) {
         throw new InvalidLayoutError(
-          `${join(root, entry.name)}: expected only directories with the names of repositories, "${slash}" for "/", found this one; choose another directory for the registry`,
+          `${join(root, entry.name)}: expected the name of a repository, with "${slash}" for "/", found another; choose another directory for the registry`,
           { found: entry.name },
         );
       }
-      if (!entry.isDirectory()) throw noDirectory(join(root, entry.name), entry);
+      if (!entry.isDirectory()) throw noDirectory(join(root, entry.name), 'the layout of a repository', entry);
       return repository;
     });
 }
 
-function noDirectory(path: string, entry: { isSymbolicLink(): boolean }): InvalidLayoutError {
+function noDirectory(path: string, expected: string, entry: { isSymbolicLink(): boolean }): InvalidLayoutError {
   const found = entry.isSymbolicLink() ? 'a symbolic link, which is not followed' : 'a file';
-  return new InvalidLayoutError(`${path}: expected a directory, found ${found}`, { expected: 'a directory', found });
+  const next = 'choose another directory for the registry';
+  return new InvalidLayoutError(`${path}: expected ${expected}, found ${found}; ${next}`, { expected, found });
 }

@@ -37,8 +37,12 @@ export function answer(
   if (!begin(exchange, status, headers)) return;
   const content = request.method === 'HEAD' ? nothing : body;
   record.bytesOut = content.length;
-  if (!request.complete) return answerEarly(exchange, content);
+  if (!request.complete && hasBody(request)) return answerEarly(exchange, content);
   response.end(content);
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 export function answerJson(

@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import * as http from 'node:http';
+import * as https from 'node:https';
 import * as tls from 'node:tls';
-import type { Dispatcher } from 'undici';
 import { InvalidOptionError } from '../../errors';
 import { lookupPublic } from './addresses';
 
@@ -20,68 +21,90 @@ export interface ConnectionOptions {
 
 /** Connections that are kept for the next request. */
 export interface Agents {
-  agentFor(url: URL, publicOnly: boolean): Promise<Dispatcher>;
+  /** What a request to this URL is made with. */
+  optionsFor(url: URL, publicOnly: boolean): Promise<https.RequestOptions>;
   /** Ends all connections, those in use too. */
-  close(): Promise<void>;
+  close(): void;
 }
-
-/**
- * Loaded when it is needed, because half of a short command's start would be its own; by `require`, because Jest takes no
- * `import()` from a package.
- */
-export const undici = () => require('undici') as typeof import('undici');
 
 /** The test registries of this machine are not reached by way of a proxy elsewhere. */
 const neverProxied = ['localhost', '127.0.0.1', '[::1]'];
 
-/**
- * @param timeout milliseconds for a connection to be there.
- * @throws {InvalidOptionError} naming the proxy's variable, or `ca`.
- */
-export function openAgents(options: ConnectionOptions, timeout: number): Agents {
+/** @throws {InvalidOptionError} naming the proxy's variable, or `ca`. */
+export function openAgents(options: ConnectionOptions): Agents {
   const { insecureTls = () => false, ca = [], environment = process.env } = options;
-  const proxies = proxiesOf(environment);
+  const proxies = { 'http:': proxyIn(environment, 'HTTP_PROXY'), 'https:': proxyIn(environment, 'HTTPS_PROXY') };
+  const exceptions = [...neverProxied, ...(valueIn(environment, 'NO_PROXY') ?? '').split(/[\s,]+/).filter(Boolean)];
   const trust = ca.length > 0 ? { secureContext: trusting(ca, environment) } : {};
-  const agents = new Map<string, Promise<Dispatcher>>();
-  const open = async (insecure: boolean, publicOnly: boolean): Promise<Dispatcher> => {
-    const { EnvHttpProxyAgent } = undici();
-    const proxyTls = { timeout, ...trust };
-    const requestTls = insecure ? { timeout, rejectUnauthorized: false } : proxyTls;
-    const connect = publicOnly ? { ...requestTls, lookup: lookupPublic } : requestTls;
-    return new EnvHttpProxyAgent({ ...proxies, connect, requestTls, proxyTls, proxyTunnel: false });
+  const agents = new Map<string, http.Agent>();
+
+  const agentFor = async (kind: string, { protocol }: URL, proxy: URL | undefined): Promise<http.Agent> => {
+    const known = agents.get(kind);
+    if (known) return known;
+    const agent = proxy ? await proxyAgent(protocol, proxy, trust) : directAgent(protocol);
+    agents.set(kind, agent);
+    return agent;
   };
   return {
-    agentFor(url, publicOnly) {
-      const insecure = insecureTls(url.host);
-      const kind = `${insecure} ${publicOnly}`;
-      const agent = agents.get(kind) ?? open(insecure, publicOnly);
-      agents.set(kind, agent);
-      return agent;
+    optionsFor: async (url, publicOnly) => {
+      const { protocol, host } = url;
+      const proxy = exceptions.some((pattern) => isExcepted(url, pattern)) ? undefined : proxies[protocol as 'https:'];
+      const isInsecure = insecureTls(host);
+      const kind = [protocol, proxy !== undefined, isInsecure, publicOnly].join(' ');
+      return {
+        agent: await agentFor(kind, url, proxy),
+        ...(protocol === 'https:' && (isInsecure ? { rejectUnauthorized: false } : trust)),
+        ...(publicOnly && { lookup: lookupPublic }),
+      };
     },
-    close: async () => {
-      for (const agent of agents.values()) await (await agent).destroy();
+    close: () => {
+      for (const agent of agents.values()) agent.destroy();
     },
   };
 }
 
-function proxiesOf(environment: NodeJS.ProcessEnv) {
-  const noProxy = environment.no_proxy ?? environment.NO_PROXY ?? '';
-  return {
-    httpProxy: proxyOf(environment, 'HTTP_PROXY'),
-    httpsProxy: proxyOf(environment, 'HTTPS_PROXY'),
-    noProxy: noProxy.trim() === '*' ? '*' : [noProxy, ...neverProxied].join(','),
-  };
+const kept = { keepAlive: true };
+
+function directAgent(protocol: string): http.Agent {
+  return protocol === 'https:' ? new https.Agent(kept) : new http.Agent(kept);
 }
 
-/** As curl and Go do it, `host:port` without a scheme is a proxy too. Empty for none. */
-function proxyOf(environment: NodeJS.ProcessEnv, name: string): string {
-  const value = environment[name.toLowerCase()] || environment[name] || '';
-  const url = value === '' || /^\w+:\/\//.test(value) ? value : `http://${value}`;
-  // The value may hold a password, so it is not shown.
-  if (url !== '' && !(URL.canParse(url) && /^(https?|socks5?):$/.test(new URL(url).protocol))) {
-    throw new InvalidOptionError(`${name}: expected a URL such as http://proxy.example.com:3128, found other text`);
+/**
+ * Most machines have no proxy, and their commands need not load how one is used. By `require`, because Jest takes no
+ * `import()` from a package.
+ */
+async function proxyAgent(protocol: string, proxy: URL, trust: tls.ConnectionOptions): Promise<http.Agent> {
+  if (protocol === 'https:') {
+    const { HttpsProxyAgent } = require('https-proxy-agent') as typeof import('https-proxy-agent');
+    return new HttpsProxyAgent(proxy, { ...kept, ...trust });
   }
-  return url;
+  const { HttpProxyAgent } = require('http-proxy-agent') as typeof import('http-proxy-agent');
+  return new HttpProxyAgent(proxy, { ...kept, ...trust });
+}
+
+function valueIn(environment: NodeJS.ProcessEnv, name: string): string | undefined {
+  return environment[name.toLowerCase()] || environment[name];
+}
+
+/** As curl and Go do it, `host:port` without a scheme is a proxy too. */
+function proxyIn(environment: NodeJS.ProcessEnv, name: string): URL | undefined {
+  const value = valueIn(environment, name);
+  if (!value) return undefined;
+  const url = /^\w+:\/\//.test(value) ? value : `http://${value}`;
+  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return new URL(url);
+  // The value may hold a password, so it is not shown.
+  throw new InvalidOptionError(`${name}: expected a URL such as http://proxy.example.com:3128, found other text`);
+}
+
+/** A host and what is below it, with a port or for all; `*` for everything. */
+function isExcepted({ hostname, protocol, port }: URL, pattern: string): boolean {
+  if (pattern === '*') return true;
+  const [, name = '', only] = /^(.*?)(?::(\d+))?$/.exec(pattern.replace(/^\*?\./, '').toLowerCase()) ?? [];
+  const isIpv6 = pattern.startsWith('[') && !pattern.includes(']:');
+  const host = isIpv6 ? pattern.toLowerCase() : name;
+  const actual = port || (protocol === 'https:' ? '443' : '80');
+  if (!isIpv6 && only !== undefined && only !== actual) return false;
+  return hostname === host || hostname.endsWith(`.${host}`);
 }
 
 /** Node takes authorities that it is given instead of its own, so these are given too. */

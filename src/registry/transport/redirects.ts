@@ -36,9 +36,6 @@ export function withRedirects(inner: Transport): Transport {
 function target(location: string, { url: from, status }: HttpResponse, { method }: HttpRequest): URL {
   const to = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
   if (to !== undefined && (to.protocol === 'https:' || (to.protocol === 'http:' && from.protocol === 'http:'))) {
-    to.username = '';
-    to.password = '';
-    to.hash = '';
     return to;
   }
   const expected = from.protocol === 'https:' ? 'an https URL' : 'an http or https URL';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { bytesBlob } from '../../blob';
 import { NotInRegistryError, RegistryError, UnauthorizedError } from '../../errors';
 import { harmless, secretsIn, withoutSecrets } from './redaction';
@@ -7,7 +7,7 @@ import type { HttpResponse } from './transport';
 
 /** As much of an error's body as is read, in bytes, and for as long, in milliseconds: it is a few lines of text. */
 const bodyLimit = 64 * 1024;
-const bodyTimeout = 5000;
+const bodyTimeout = 2000;
 
 /** As much of what a registry says as goes into a message. */
 const mostErrors = 5;

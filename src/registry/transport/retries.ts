@@ -46,7 +46,7 @@ const temporaryStatuses: ReadonlySet<number> = new Set([408, 429, 500, 502, 503,
 
 /** The request had no effect, so that even one that must not be made twice can be made again. */
 const refusedStatus = 429;
-const unsentCodes = new Set(['ECONNREFUSED', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+const unsentCodes = new Set(['ECONNREFUSED', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'CONNECT_TIMEOUT']);
 
 /** The connection broke, or the other side was too slow. Certificates and names that are wrong stay so. */
 const temporaryCodes: ReadonlySet<string> = new Set([
@@ -58,9 +58,8 @@ const temporaryCodes: ReadonlySet<string> = new Set([
   'ENETRESET',
   'EPIPE',
   'ETIMEDOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_SOCKET',
+  'IDLE_TIMEOUT',
+  'RESPONSE_TIMEOUT',
 ]);
 
 /** Errors after which all tries were used up: who tries again around that must not multiply them. */
@@ -109,7 +108,7 @@ export async function retrying<T>(attempt: (progressed: () => void) => Promise<T
     try {
       return await attempt(progressed);
     } catch (error) {
-      if (signal?.aborted || !temporary(error)) throw error;
+      if (!temporary(error)) throw error;
       const now = performance.now();
       if (failures++ === 0) firstFailure = now;
       const delayMs = delayAfter(failures, policy, error);

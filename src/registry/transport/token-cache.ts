@@ -32,7 +32,8 @@ export function tokenCache(fetch: (scopes: readonly string[], signal: AbortSigna
       (token) => {
         entry.token = token;
       },
-      () => entries.delete(entry),
+      // Who waits for it is told.
+      () => undefined,
     );
     return entry;
   };

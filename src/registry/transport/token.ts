@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { bytesBlob, bytesOf } from '../../blob';
 import { RegistryError, UnauthorizedError, UntrustedResponseError } from '../../errors';
 import { isLocalHost, isPublicRegistry } from './addresses';
@@ -62,8 +62,6 @@ export function tokenEndpoint(registry: URL, parameters: ReadonlyMap<string, str
     throw refuse(registry.protocol === 'https:' ? 'an https URL' : 'an http or https URL', redactedUrl(realm));
   }
   if (publicOnly && isLocalHost(realm.hostname)) throw refuse('a public address', redactedUrl(realm));
-  realm.username = '';
-  realm.password = '';
   return { realm, service: parameters.get('service'), publicOnly };
 }
 

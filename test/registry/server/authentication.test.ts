@@ -76,7 +76,7 @@ describe('M12: basic authentication', () => {
     }
   });
 
-  test.each(['me:secret', 'me:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=', 'me', '$apr1$x$y'])(
+  test.each(['me:secret', 'me:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=', 'somebody', '$apr1$x$y'])(
     'a file with the line %j is refused, without telling it',
     async (line) => {
       const htpasswd = join(writeFiles(temporaryDirectory(), { htpasswd: `# one\n${line}\n` }), 'htpasswd');
@@ -94,8 +94,8 @@ describe('M12: basic authentication', () => {
 });
 
 describe('M12: tokens', () => {
-  const tokenFor = async (scope: string, authorization: string | undefined = known) => {
-    const answer = await ask('GET', `/token?service=registry&scope=${scope}`, authorization);
+  const tokenFor = async (scope: string, authorization: string | null = known) => {
+    const answer = await ask('GET', `/token?service=registry&scope=${scope}`, authorization ?? undefined);
     return `Bearer ${JSON.parse(answer.body.toString()).token}`;
   };
   const challengeOf = ({ headers }: Answer) => String(headers['www-authenticate']);
@@ -191,14 +191,14 @@ describe('M12: tokens', () => {
 
   test('everybody gets tokens where there are no users', async () => {
     await start({ scheme: 'bearer' });
-    const token = await tokenFor('repository:app:pull,push', undefined);
+    const token = await tokenFor('repository:app:pull,push', null);
     expect((await ask('POST', '/v2/app/blobs/uploads/', token)).status).toBe(202);
     expect((await ask('POST', '/v2/app/blobs/uploads/')).status).toBe(401);
   });
 
   test('everybody gets tokens to pull with, if it is to be', async () => {
     await start({ scheme: 'bearer', users, publicPull: true });
-    const token = await tokenFor('repository:app:pull,push', undefined);
+    const token = await tokenFor('repository:app:pull,push', null);
     expect((await ask('GET', '/v2/app/manifests/v1', token)).status).toBe(404);
     expect((await ask('POST', '/v2/app/blobs/uploads/', token)).status).toBe(401);
     expect((await ask('GET', '/token?scope=repository:app:pull', basic('me', 'other'))).status).toBe(401);
@@ -233,13 +233,13 @@ describe('M12: tokens', () => {
       expect((await ask('GET', '/v2/app/manifests/v1', token)).status).toBe(404);
     });
 
-    test.each([
+    test.each<Readonly<Record<string, string>>>([
       { grant_type: 'password', username: 'me', password: 'other' },
       { grant_type: 'refresh_token', refresh_token: 'unknown' },
       { grant_type: 'password' },
     ])('%j: 401', async (form) => {
       await start({ scheme: 'bearer', users });
-      expect((await post(form as Record<string, string>)).status).toBe(401);
+      expect((await post(form)).status).toBe(401);
     });
 
     test('a form without an end: 413', async () => {

@@ -26,10 +26,10 @@ import {
   emptyImage,
   fileBlob,
   type Image,
-  InvalidDigestError,
   InvalidDocumentError,
   InvalidLayoutError,
   LayoutLockedError,
+  LimitError,
   MissingBlobError,
   MissingIndexError,
   newIndex,
@@ -48,7 +48,7 @@ import { noBlobs } from '../../../src/blob';
 import { blobFile, lockName } from '../../../src/layout/paths';
 import { directoryStorage } from '../../../src/registry/server/directory-storage';
 import type { RegistryStorage, StoredManifest } from '../../../src/registry/server/storage';
-import { type Descriptor, type ImageIndex, refNameAnnotation } from '../../../src/spec/documents';
+import { type ImageIndex, refNameAnnotation } from '../../../src/spec/documents';
 import { encodeJson } from '../../../src/spec/json';
 import { mediaTypes } from '../../../src/spec/media-types';
 import {
@@ -138,7 +138,7 @@ describe('one layout for each repository', () => {
 
   test('lists an entry for each tag and one for what has none, as layouts are written here', async () => {
     await open();
-    const [one, two] = await Promise.all([sampleImage(['one']), sampleImage(['two'], 'linux/arm64/v8')]);
+    const [one, two] = await Promise.all([sampleImage(['one']), sampleImage(['two'], 'linux/arm/v7')]);
     await push('a', one, 'v1', 'latest');
     await push('a', two);
     const referrer = referrerOf(one, { note: 'signed' });
@@ -161,7 +161,7 @@ describe('one layout for each repository', () => {
         ...common,
         digest: two.digest,
         size: two.rawManifest.length,
-        platform: { architecture: 'arm64', os: 'linux', variant: 'v8' },
+        platform: { architecture: 'arm', os: 'linux', variant: 'v7' },
       },
       {
         ...common,
@@ -210,6 +210,30 @@ describe('one layout for each repository', () => {
     expect((await storage.manifest('a', 'v1'))?.digest).toBe(manifestNumber(1).digest);
     await reopen();
     expect((await storage.manifest('a', 'v1'))?.digest).toBe(manifestNumber(1).digest);
+  });
+
+  test('ACCEPTANCE 12: what would make index.json larger than anybody reads is refused', async () => {
+    await open();
+    const subject = await sampleImage();
+    const large = (number: number) => referrerOf(subject, { [number]: 'x'.repeat(26 * 1024 * 1024) });
+    await storage.putManifest('a', stored(large(1)), ['v1']);
+    const before = readFileSync(join(path, 'a/index.json'));
+    const refused = stored(large(2));
+    const { message } = await failureOf(LimitError, () => storage.putManifest('a', refused, ['v2']));
+    expect(message).toContain(join(path, 'a/index.json'));
+    expect(readFileSync(join(path, 'a/index.json')).equals(before)).toBe(true);
+    expect(existsSync(blobFile(join(path, 'a'), refused.digest))).toBe(false);
+    expect(await storage.tags('a')).toEqual(['v1']);
+  });
+
+  test('what somebody else put beside it is not removed by a deletion', async () => {
+    await open();
+    await upload('a', Buffer.from('mine'));
+    const digest = digestOf(Buffer.from('theirs'));
+    writeFileSync(blobFile(join(path, 'a'), digest), 'theirs');
+    expect(await storage.deleteBlob('a', digest)).toBe(false);
+    expect(await storage.deleteManifest('a', digest)).toBe(false);
+    expect(existsSync(blobFile(join(path, 'a'), digest))).toBe(true);
   });
 
   test('a manifest with another digest than its own is refused, and leaves nothing', async () => {
@@ -416,7 +440,7 @@ describe('layouts of other tools', () => {
       DigestMismatchError,
     ],
     ['cut off', (file, bytes) => writeFileSync(file, bytes.subarray(1)), SizeMismatchError],
-    ['missing', (file) => rmSync(file), MissingBlobError],
+    ['missing', () => undefined, MissingBlobError],
   ];
   test.each(damages)(
     'ACCEPTANCE 20: a manifest that is %s is no other one, and can be put again',
@@ -428,7 +452,7 @@ describe('layouts of other tools', () => {
       await storage.close();
       const file = blobFile(join(path, 'a'), image.digest);
       rmSync(file);
-      damage(writeFiles(path, {}) && file, Buffer.from(image.rawManifest));
+      damage(file, Buffer.from(image.rawManifest));
       await open();
       const { message } = await failureOf(type as typeof DigestMismatchError, async () => storage.manifest('a', 'v1'));
       expect(message).toContain(image.digest);
@@ -448,7 +472,7 @@ describe('a directory that is no storage', () => {
     'a file with the name of a repository': [
       () => writeFiles(path, { b: 'mine' }),
       InvalidLayoutError,
-      'b: expected a directory',
+      'b: expected the layout of a repository, found a file',
     ],
     'a directory that is no layout': [() => writeFiles(path, { 'b/file': 'mine' }), InvalidLayoutError, 'b/oci-layout'],
     'a directory that no repository is called like': [() => mkdirSync(join(path, 'B_')), InvalidLayoutError, 'B_'],
@@ -456,7 +480,7 @@ describe('a directory that is no storage', () => {
     'a layout itself': [
       (layout) => cpSync(join(layout, 'oci-layout'), join(path, 'oci-layout')),
       InvalidLayoutError,
-      `${'oci-layout'}: expected only directories with the names of repositories`,
+      'oci-layout: expected the layout of a repository, found a file',
     ],
     'ACCEPTANCE 17: a layout without its marker': [
       (layout) => rmSync(join(layout, 'oci-layout')),
@@ -496,7 +520,7 @@ describe('a directory that is no storage', () => {
     'ACCEPTANCE 18: a link instead of a repository': [
       (layout) => linkedElsewhere(layout),
       InvalidLayoutError,
-      'a: expected a directory, found a symbolic link',
+      'a: expected the layout of a repository, found a symbolic link',
     ],
     'ACCEPTANCE 18: a link instead of blobs': [
       (layout) => linkedElsewhere(join(layout, 'blobs')),
@@ -543,8 +567,9 @@ describe('a directory that is no storage', () => {
 
   test("a user's files get no lock beside them", async () => {
     writeFiles(path, { 'notes.txt': 'mine' });
+    const before = statSync(path, { bigint: true }).mtimeNs;
     await failureOf(InvalidLayoutError, open);
-    expect(readdirSync(path)).toEqual(['notes.txt']);
+    expect(statSync(path, { bigint: true }).mtimeNs).toBe(before);
   });
 
   test('ACCEPTANCE 18: a link instead of a blob is neither followed nor written to', async () => {
@@ -806,6 +831,7 @@ describe('many at once', () => {
       const found = await storage.manifest('a', manifest.digest);
       if (found) expect(found.bytes).toEqual(manifest.bytes);
       seen.add(found !== undefined);
+      await new Promise(setImmediate);
     }
     await changing;
     expect(seen.size).toBeGreaterThan(0);
@@ -816,7 +842,7 @@ describe('many at once', () => {
   test('2,000 tags at once cost a few writes of index.json, not 2,000', async () => {
     await open();
     await storage.putManifest('a', manifestNumber(0), []);
-    const indexes = new Set<number>();
+    const written = new Set<bigint>();
     const file = join(path, 'a/index.json');
     let done = false;
     const putting = Promise.all(
@@ -825,10 +851,11 @@ describe('many at once', () => {
       done = true;
     });
     while (!done) {
-      indexes.add(statSync(file).ino);
+      written.add(statSync(file, { bigint: true }).mtimeNs);
       await new Promise(setImmediate);
     }
     await putting;
+    expect(written.size).toBeLessThan(100);
     expect(await storage.tags('a')).toHaveLength(2000);
     const listed = indexOf('a').manifests;
     expect(listed).toHaveLength(2000);
@@ -837,14 +864,4 @@ describe('many at once', () => {
     expect(await storage.tags('a')).toHaveLength(2000);
     expect((await storage.manifest('a', 'v1999'))?.digest).toBe(manifestNumber(1999).digest);
   });
-});
-
-test('ACCEPTANCE 1: what is no digest names no file', async () => {
-  await open();
-  await upload('a', Buffer.from('blob'));
-  await failureOf(InvalidDigestError, () => storage.addBlob('a', 'sha256:../../x' as Digest, bytesBlob(Buffer.of())));
-  expect(await storage.blob('a', 'sha256:../../x' as Digest)).toBeUndefined();
-  expect(await storage.manifest('a', '../index.json')).toBeUndefined();
-  const descriptor: Descriptor = { mediaType: 'text/plain', digest: digestOf(Buffer.from('blob')), size: 4 };
-  expect((await storage.blob('a', descriptor.digest))?.size).toBe(descriptor.size);
 });

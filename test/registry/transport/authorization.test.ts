@@ -79,6 +79,7 @@ describe('M12: tokens', () => {
     ]);
     expect(endpoint.received[0]?.headers.authorization).toBe(authorization);
     expect(registry.received.map(({ headers }) => headers.authorization)).toEqual([undefined, 'Bearer token-1']);
+    expect(registry.connections()).toBe(1);
   });
 
   test('with an identity token', async () => {

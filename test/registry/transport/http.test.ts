@@ -73,12 +73,17 @@ describe('an exchange', () => {
 
   test('a failure of the body that is sent is its own, and the server gets no whole body', async () => {
     const cut = new EventEmitter();
+    const arrived = once(cut, 'arrived');
     const server = await serve(
-      (_received, _response, request) => request.on('error', () => cut.emit('cut', request.complete)).resume(),
+      (_received, _response, request) => {
+        cut.emit('arrived');
+        request.on('error', () => cut.emit('cut', request.complete)).resume();
+      },
       { unread: true },
     );
     async function* open(): Bytes {
       yield Buffer.from('half');
+      await arrived;
       throw new LayerSourceError('file: expected the same size, found a change');
     }
     const seen = once(cut, 'cut');
@@ -148,11 +153,11 @@ describe('a failure below HTTP names the request, the code and what to do', () =
   test.each<[string, () => Promise<string>, RegExp, string]>([
     ['nobody listens', async () => `http://127.0.0.1:${await unusedPort()}`, /ECONNREFUSED/, 'start the registry'],
     ['no such name', async () => 'http://registry.invalid', /ENOTFOUND|EAI_AGAIN/, 'HTTPS_PROXY'],
-    ['TLS never begins', () => sockets('https', () => undefined), /UND_ERR_CONNECT_TIMEOUT/, 'check the network'],
-    ['no response comes', () => sockets('http', () => undefined), /UND_ERR_HEADERS_TIMEOUT/, 'try again later'],
-    ['the body stops', () => sockets('http', stalled), /UND_ERR_BODY_TIMEOUT/, 'try again later'],
-    ['the connection breaks', () => sockets('http', cut), /ECONNRESET|UND_ERR_SOCKET/, 'try again'],
-    ['the body breaks off', () => sockets('http', cutBody), /ECONNRESET|UND_ERR_SOCKET/, 'try again'],
+    ['TLS never begins', () => sockets('https', () => undefined), /CONNECT_TIMEOUT/, 'check the network'],
+    ['no response comes', () => sockets('http', () => undefined), /RESPONSE_TIMEOUT/, 'try again later'],
+    ['the body stops', () => sockets('http', stalled), /IDLE_TIMEOUT/, 'try again later'],
+    ['the connection breaks', () => sockets('http', cut), /ECONNRESET/, 'try again'],
+    ['the body breaks off', () => sockets('http', cutBody), /ECONNRESET/, 'try again'],
     [
       'no HTTP',
       () => sockets('http', (socket) => socket.end('220 mail\r\n')),
@@ -169,7 +174,8 @@ describe('a failure below HTTP names the request, the code and what to do', () =
     expect(error.message).toMatch(`GET ${url.origin}/v2/?digest=…: expected a response, found `);
     expect(error.message).toContain(`(${error.code})`);
     expect(error.message).toContain(advice);
-    expect(error.cause).toMatchObject({ code: error.code });
+    // Nothing else: a parser's error holds what was received.
+    expect({ ...(error.cause as Error) }).toEqual({ code: error.code });
   });
 
   test('a certificate for another name', async () => {
@@ -331,7 +337,7 @@ describe('proxies', () => {
     const transport = http({ environment, ca: [authority] });
     await read(await transport(get('https://registry.test')));
     const error = await failureOf(ConnectionError, () => transport(get('https://unknown.test')));
-    expect(error.message).toContain('found a proxy that refuses (UND_ERR_ABORTED); check HTTPS_PROXY');
+    expect(error.message).toContain('found a proxy that refuses (PROXY_REFUSED); check HTTPS_PROXY');
     expect(JSON.stringify([error.message, String(error.cause)])).not.toContain('hunter2');
     const basic = `Basic ${Buffer.from('user:hunter2').toString('base64')}`;
     expect(proxy.authorizations).toEqual([basic, basic]);

@@ -50,6 +50,7 @@ describe('redirects are followed', () => {
       response.writeHead(left > 0 ? 302 : 200, { location: `/${left - 1}` }).end('done');
     });
     expect(await read(await withRedirects(http())(get(server.origin, '/10')))).toMatchObject({ text: 'done' });
+    expect(server.connections()).toBe(1);
     const error = await failureOf(RegistryError, () => withRedirects(http())(get(server.origin, '/11')));
     expect(error.message).toContain('/11: expected at most 10 redirects');
   });

@@ -100,7 +100,7 @@ describe('ACCEPTANCE 35: no password, token or signed query in errors, causes an
   test('a token endpoint that speaks no HTTP', async () => {
     const { port } = await serveSockets((socket) => socket.end(`${token}\r\n`));
     const { origin } = await serve(guarded(bearer(`http://127.0.0.1:${port}/?${signed}`), cut));
-    expectNoSecret(await seenOf(`${origin}/v2/`), 'HTTPParserError');
+    expectNoSecret(await seenOf(`${origin}/v2/`), 'HPE_INVALID_CONSTANT');
   });
 
   test.each<[string, Answer, string]>([

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { bytesBlob } from '../../../blob';
 import { inLanes } from '../../../concurrency';
 import type { Digest } from '../../../digest';
-import { FileSystemError, fileSystemStep } from '../../../errors';
+import { FileSystemError, fileSystemStep, hasSystemCode, MissingBlobError } from '../../../errors';
 import { newIndex } from '../../../image-index';
 import { blobsDirectory, blobsIn, indexFile, markerFile } from '../../../layout/paths';
 import { readLayoutIndex } from '../../../layout/read';
@@ -82,9 +82,11 @@ async function readManifests(
         found.set(entry.digest, listedAs(entry, ref));
         if (ref?.kind === 'index') ref.children().forEach(follow);
       } catch (failure) {
+        const isMissing = hasSystemCode(failure, 'ENOENT');
         // It may be readable the next time, and must not be taken for damaged.
-        if (failure instanceof FileSystemError && failure.code !== 'ENOENT') throw failure;
-        found.set(entry.digest, { ...listedAs(entry), failure });
+        if (failure instanceof FileSystemError && !isMissing) throw failure;
+        const reason = isMissing ? new MissingBlobError(entry.digest, 'index.json', failure) : failure;
+        found.set(entry.digest, { ...listedAs(entry), failure: reason });
       }
     });
     level = next;

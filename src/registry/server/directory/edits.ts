@@ -2,9 +2,10 @@ import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { bytesBlob } from '../../../blob';
 import type { Digest } from '../../../digest';
-import { fileSystemStep, hasSystemCode, LayoutLockedError } from '../../../errors';
+import { fileSystemStep, hasSystemCode, LayoutLockedError, LimitError } from '../../../errors';
 import { blobFile, indexFile } from '../../../layout/paths';
 import { remove, type Stage, syncDirectory } from '../../../layout/stage';
+import { maxDocumentSize } from '../../../spec/json';
 import { inBatches } from './batches';
 import type { Contents } from './contents';
 import { encodeListing, type Listed, type Listing, type Tagged } from './listing';
@@ -49,8 +50,13 @@ export function editedContents(directory: string, opened: Contents, stage: Stage
   const indexPath = join(directory, indexFile);
   let contents = opened;
 
+  const knows = (digest: Digest): boolean => blobs.has(digest) || contents.manifests.has(digest);
+
   const replaceIndex = async (listing: Listing, isBlob: (digest: Digest) => boolean): Promise<void> => {
-    const staged = await stage.stageDocument(bytesBlob(encodeListing(contents.document, listing, isBlob)));
+    const bytes = encodeListing(contents.document, listing, isBlob);
+    // Nobody could read it again.
+    if (bytes.length > maxDocumentSize) throw new LimitError(indexPath, maxDocumentSize, bytes.length);
+    const staged = await stage.stageDocument(bytesBlob(bytes));
     await owner.stillHeld();
     await fileSystemStep('rename a file to', indexPath, () => rename(staged, indexPath));
   };
@@ -59,7 +65,7 @@ export function editedContents(directory: string, opened: Contents, stage: Stage
   const sweep = async (digests: Iterable<Digest>): Promise<Map<Digest, unknown>> => {
     const failures = new Map<Digest, unknown>();
     for (const digest of digests) {
-      if (blobs.has(digest) || contents.manifests.has(digest)) continue;
+      if (knows(digest)) continue;
       await remove(blobFile(directory, digest)).catch((error: unknown) => {
         failures.set(digest, error);
         blobs.add(digest);
@@ -69,13 +75,13 @@ export function editedContents(directory: string, opened: Contents, stage: Stage
   };
 
   const { add, settled } = inBatches<Edit>(async (edits) => {
-    const { draft, isListingChanged, changedBlobs, changedDirectories } = newDraft(directory, contents);
-    const touched = new Set<Digest>();
+    const { draft, isListingChanged, changedBlobs, changedDirectories, placed } = newDraft(directory, contents);
+    // What was never here is not ours to remove.
+    const touched = new Set(edits.flatMap(({ digest }) => (digest && knows(digest) ? [digest] : [])));
     const applied: { edit: Edit; resolve: () => void }[] = [];
     try {
       await owner.stillHeld();
       for (const edit of edits) {
-        if (edit.digest) touched.add(edit.digest);
         const resolve = await edit.apply(draft).catch(edit.reject);
         if (resolve) applied.push({ edit, resolve });
       }
@@ -84,13 +90,13 @@ export function editedContents(directory: string, opened: Contents, stage: Stage
         await replaceIndex(draft.listing, draft.isBlob);
         await syncDirectory(directory).catch(async (error: unknown) => {
           // As long as the old one is not back, what the new one names must stay.
-          await replaceIndex(contents, (digest) => blobs.has(digest)).catch(() => touched.clear());
+          await replaceIndex(contents, (digest) => blobs.has(digest)).catch(() => placed.clear());
           throw error;
         });
       }
     } catch (error) {
       // What another process has taken is not ours to clean up.
-      if (!(error instanceof LayoutLockedError)) await sweep(touched);
+      if (!(error instanceof LayoutLockedError)) await sweep(placed);
       for (const { reject } of edits) reject(error);
       return;
     }
@@ -99,7 +105,7 @@ export function editedContents(directory: string, opened: Contents, stage: Stage
       if (isBlob) blobs.add(digest);
       else blobs.delete(digest);
     }
-    const failures = await sweep(touched);
+    const failures = await sweep(new Set([...touched, ...placed]));
     for (const { edit, resolve } of applied) {
       const failure = edit.digest && failures.get(edit.digest);
       if (failure) edit.reject(failure);
@@ -125,6 +131,7 @@ function newDraft(directory: string, contents: Contents) {
   let changed: ReturnType<Draft['changedListing']> | undefined;
   const changedBlobs = new Map<Digest, boolean>();
   const changedDirectories = new Set<string>();
+  const placed = new Set<Digest>();
   const draft: Draft = {
     get listing() {
       return changed ?? contents;
@@ -147,8 +154,9 @@ function newDraft(directory: string, contents: Contents) {
         changedDirectories.add(dirname(dirname(target))).add(directory);
         await move();
       });
+      placed.add(digest);
       changedDirectories.add(dirname(target));
     },
   };
-  return { draft, changedBlobs, changedDirectories, isListingChanged: () => changed !== undefined };
+  return { draft, changedBlobs, changedDirectories, placed, isListingChanged: () => changed !== undefined };
 }

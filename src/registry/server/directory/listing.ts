@@ -1,6 +1,6 @@
 import type { Blobs } from '../../../blob';
 import type { Digest } from '../../../digest';
-import { FileSystemError, LimitError, OciError } from '../../../errors';
+import { FileSystemError, OciError } from '../../../errors';
 import { platformOf } from '../../../image-index';
 import { tagOf, withoutTag } from '../../../layout/find';
 import { descriptorOf, newRef, type Ref } from '../../../ref';
@@ -11,7 +11,7 @@ import {
   type Platform,
   refNameAnnotation,
 } from '../../../spec/documents';
-import { checkDocument, maxDocumentSize } from '../../../spec/json';
+import { checkDocument } from '../../../spec/json';
 import { isTag } from '../../reference';
 import type { StoredManifest } from '../storage';
 
@@ -129,7 +129,6 @@ export function isChild({ manifests }: Listing, digest: Digest): boolean {
  * The bytes of an index.json: an entry for each tag, one for each manifest without a tag, and the marks.
  *
  * @param document what it says beyond its manifests.
- * @throws {LimitError} if nobody could read it again.
  */
 export function encodeListing(document: ImageIndex, listing: Listing, isBlob: (digest: Digest) => boolean): Uint8Array {
   const entries: string[] = [];
@@ -148,9 +147,5 @@ export function encodeListing(document: ImageIndex, listing: Listing, isBlob: (d
     children.forEach(mark);
   }
   const { manifests: _, ...rest } = document;
-  const bytes = Buffer.from(
-    `${JSON.stringify(rest).slice(0, -1)},"manifests":[${[...entries, ...marks.values()].join()}]}`,
-  );
-  if (bytes.length > maxDocumentSize) throw new LimitError('index.json', maxDocumentSize, bytes.length);
-  return bytes;
+  return Buffer.from(`${JSON.stringify(rest).slice(0, -1)},"manifests":[${[...entries, ...marks.values()].join()}]}`);
 }

@@ -46,7 +46,7 @@ export async function fileUpload(
           size += chunk.length;
         } catch (error) {
           digester = undefined;
-          await file.truncate(size);
+          await file.truncate(size).catch(() => undefined);
           throw error;
         }
       };

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
-import { type Bytes, defaultGzipLevel, digestOf, gunzip, gzip, OciError } from '../src';
-import { isGzip } from '../src/compression';
-import { collect, failureOf, repository, run, temporaryDirectory, writeFiles } from './fixtures';
+import { type Bytes, defaultGzipLevel, digestOf, gunzip, gzip, OciError } from '../../src';
+import { isGzip } from '../../src/compression';
+import { collect, failureOf, repository, run, temporaryDirectory, writeFiles } from '../fixtures';
 
 const blockSize = 512 * 1024;
 
