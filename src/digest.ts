@@ -15,6 +15,13 @@ export interface Digester {
 
 const encodedLength: Record<DigestAlgorithm, number> = { sha256: 64, sha512: 128, blake3: 64 };
 
+/** Asked of every name in a registry: cheaper than an error with its stack. */
+const wellFormed = new RegExp(
+  `^(?:${Object.entries(encodedLength)
+    .map(([algorithm, length]) => `${algorithm}:[0-9a-f]{${length}}`)
+    .join('|')})$`,
+);
+
 /** The algorithms by name, for messages and options. */
 export const digestAlgorithms = Object.keys(encodedLength) as readonly DigestAlgorithm[];
 
@@ -52,12 +59,7 @@ export function asDigest(text: string): Digest {
 
 /** Whether the text is a digest of a registered algorithm. */
 export function isDigest(text: string): text is Digest {
-  try {
-    parseDigest(text);
-    return true;
-  } catch {
-    return false;
-  }
+  return wellFormed.test(text);
 }
 
 /** The algorithm of a checked digest. */

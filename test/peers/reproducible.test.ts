@@ -37,11 +37,13 @@ const compressions: readonly Pick<ImageOptions, 'compression' | 'compressionLeve
   { compressionLevel: 4 },
   { compressionLevel: 6 },
   { compressionLevel: 9 },
+  { compression: 'zstd' },
+  { compression: 'zstd', compressionLevel: 9 },
   { compression: 'none' },
 ];
 
 /** Enough where only the surroundings differ, not the compressor. */
-const twoCompressions = [{ compression: 'gzip' }, { compression: 'none' }] as const;
+const defaultCompressions = [{ compression: 'gzip' }, { compression: 'zstd' }, { compression: 'none' }] as const;
 
 /** A command line that runs `nx-oci`, and the directory with its input. */
 interface Machine {
@@ -134,14 +136,14 @@ describe('B2: the same digests', () => {
   const command = [process.execPath, join(repository, 'lib/src/cli.js')] as const;
   let input: string;
   let expected: string[];
-  let expectedOfTwo: string[];
+  let expectedOfDefaults: string[];
   let checkout: string;
 
   beforeAll(async () => {
     input = writeInput(20_000_000);
     checkout = copyCheckout();
     expected = await digests({ command, input });
-    expectedOfTwo = await digests({ command, input }, twoCompressions);
+    expectedOfDefaults = await digests({ command, input }, defaultCompressions);
   });
 
   test('tell the ways to compress apart', () => {
@@ -151,7 +153,9 @@ describe('B2: the same digests', () => {
   test('with the input written again under umask 077', async () => {
     const umask = process.umask(0o077);
     try {
-      expect(await digests({ command, input: writeInput(20_000_000) }, twoCompressions)).toEqual(expectedOfTwo);
+      expect(await digests({ command, input: writeInput(20_000_000) }, defaultCompressions)).toEqual(
+        expectedOfDefaults,
+      );
     } finally {
       process.umask(umask);
     }
@@ -172,7 +176,7 @@ describe('B2: the same digests', () => {
     const [program = process.execPath, ...args] = [...prefix, process.execPath, join(checkout, 'lib/src/cli.js')];
     const machine = { command: [program, ...args] as const, input: copyInput(input), cwd: temporaryDirectory() };
     chmodSync(machine.cwd, 0o755);
-    expect(await digests(machine, twoCompressions)).toEqual(expectedOfTwo);
+    expect(await digests(machine, defaultCompressions)).toEqual(expectedOfDefaults);
   });
 
   test.each([
@@ -180,14 +184,20 @@ describe('B2: the same digests', () => {
     ['east of Greenwich, in Turkish', { TZ: 'Asia/Tokyo', LANG: 'tr_TR.UTF-8', LC_ALL: 'tr_TR.UTF-8' }],
     ['with one thread for compression', { UV_THREADPOOL_SIZE: '1' }],
   ])('%s', async (_, env) => {
-    expect(await digests({ command, input, env }, twoCompressions)).toEqual(expectedOfTwo);
+    expect(await digests({ command, input, env }, defaultCompressions)).toEqual(expectedOfDefaults);
   });
 });
 
 test('B2: the same digests on arm64', async () => {
   const input = writeInput(1_200_000);
   // The fastest, the default and the smallest: a run takes some ten seconds under the emulator.
-  const ways = [{ compressionLevel: 1 }, { compressionLevel: 4 }, { compressionLevel: 9 }];
+  const ways = [
+    { compressionLevel: 1 },
+    { compressionLevel: 4 },
+    { compressionLevel: 9 },
+    { compression: 'zstd' },
+    { compression: 'zstd', compressionLevel: 19 },
+  ] as const;
   const node = await installNode('arm64', 22);
   const cli = join(repository, 'lib/src/cli.js');
   const env = { QEMU_LD_PREFIX: process.env.QEMU_LD_PREFIX ?? '/usr/aarch64-linux-gnu' };
