@@ -312,6 +312,14 @@ describe('L11: instances with zstd', () => {
     expect(completed.children().slice(3)).toMatchObject([{ platform: { architecture: 'arm64' } }]);
   });
 
+  test('are one for each platform, made of the image that is listed first', async () => {
+    const [first, second] = [await sampleImage(['first']), await sampleImage(['second'])];
+    const added = await addZstdInstances(newIndex([{ ref: first }, { ref: second }]), memorySink);
+    expect(added.children()).toHaveLength(3);
+    const instance = await added.ref(added.children()[2] as Descriptor);
+    expect(instance.digest).toBe((await recompressRef(first, 'zstd', memorySink)).digest);
+  });
+
   test('take the platform from the config where the index has none', async () => {
     const images = await Promise.all(platforms.map((platform) => sampleImage([platform], platform)));
     const added = await addZstdInstances(newIndex(images.map((ref) => ({ ref }))), memorySink);

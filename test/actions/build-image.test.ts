@@ -650,7 +650,7 @@ describe('a build that fails', () => {
   }
 
   test.each<[ImageOptions, new (message: string) => Error, message: string]>([
-    [{ layers: [app], compressionLevel: 10 }, InvalidOptionError, 'level of gzip: expected a whole number from 1 to 9'],
+    [{ layers: [], compressionLevel: 10 }, InvalidOptionError, 'level of gzip: expected a whole number from 1 to 9'],
     [{ layers: [app, { name: 'x' }] }, InvalidOptionError, 'layer "x": expected "from" or "tar", found neither'],
     [{ layers: [app, { from: [] }] }, InvalidOptionError, 'layer "": expected "from" or "tar", found neither'],
     [
