@@ -41,7 +41,7 @@ export function renderReport({ machine, programs, skipped, results }: Report): s
     renderTable(results),
     '',
     `machine: ${machine.processor}, ${machine.cores} cores, ${machine.platform}, Node ${machine.node}`,
-    ...(programs.length === 0 ? [] : [`versions: ${programs.map(({ version }) => version).join('; ')}`]),
+    ...(programs.length === 0 ? [] : [`versions: ${[...new Set(programs.map(({ version }) => version))].join('; ')}`]),
     ...skipped.map(({ name, reason }) => `skipped: ${name} (${reason})`),
     ...failed.map((result) => `failed: ${result.workload.id}, ${result.program.name}: ${result.failure}`),
   ].join('\n');

@@ -197,11 +197,11 @@ describe('tags are locked', () => {
 
 describe('where it is remembered', () => {
   test.each<[NodeJS.ProcessEnv, string, boolean]>([
-    [{}, '/work/.nx/oci', false],
-    [{ NX_OCI_STORE: 'cache', CI: 'true' }, '/work/cache', true],
+    [{}, '/w/.nx/oci', false],
+    [{ NX_OCI_STORE: 'cache', CI: 'true' }, '/w/cache', true],
     [{ NX_OCI_STORE: '/var/cache', CI: '' }, '/var/cache', true],
-    [{ NX_OCI_STORE: '', CI: 'false' }, '/work/.nx/oci', false],
+    [{ NX_OCI_STORE: '', CI: 'false' }, '/w/.nx/oci', false],
   ])('%j', (environment, store, isFrozen) => {
-    expect(imageMemory('/work', environment)).toEqual({ root: '/work', store, isFrozen });
+    expect(imageMemory('/w', environment)).toEqual({ root: '/w', store, isFrozen });
   });
 });

@@ -1,7 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import { LimitError, OciError } from '../../errors';
 import { encodeJson } from '../../spec/json';
-import type { ErrorCode } from '../protocol';
+import type { ErrorCode } from './protocol';
 
 /** A request that is refused, and what its answer says. */
 export class Refusal extends Error {

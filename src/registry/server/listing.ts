@@ -2,10 +2,10 @@ import type { OutgoingHttpHeaders } from 'node:http';
 import type { Descriptor } from '../../spec/documents';
 import { encodeJson } from '../../spec/json';
 import { mediaTypes } from '../../spec/media-types';
-import { headerNames, paths } from '../protocol';
 import { Refusal } from './errors';
 import { answer, answerJson } from './exchange';
 import type { Handler } from './handler';
+import { headerNames, paths } from './protocol';
 import { unknownRepository } from './pull';
 import { maxManifestSize } from './push';
 

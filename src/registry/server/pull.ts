@@ -1,11 +1,11 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import { type Blob, bytesBlob } from '../../blob';
 import type { Digest } from '../../digest';
-import type { ErrorCode } from '../protocol';
-import { headerNames } from '../protocol';
 import { Refusal } from './errors';
 import { answer, answerWith, type Exchange } from './exchange';
 import type { Handler } from './handler';
+import type { ErrorCode } from './protocol';
+import { headerNames } from './protocol';
 import { rangeOf } from './ranges';
 import type { RegistryStorage } from './storage';
 

@@ -4,10 +4,10 @@ import { DigestMismatchError, OciError } from '../../errors';
 import { newRef, type Ref } from '../../ref';
 import type { Descriptor } from '../../spec/documents';
 import { parseJson } from '../../spec/json';
-import { headerNames, paths } from '../protocol';
 import { Refusal } from './errors';
 import { answer, bodyOf, type Exchange } from './exchange';
 import type { Handler } from './handler';
+import { headerNames, paths } from './protocol';
 import { checkTag } from './routes';
 import type { RegistryStorage, StoredManifest } from './storage';
 

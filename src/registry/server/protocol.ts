@@ -1,7 +1,7 @@
-import type { Digest } from '../digest';
+import type { Digest } from '../../digest';
 
 /**
- * The words that a registry and its clients share.
+ * The words of the protocol, as the registry says them.
  *
  * @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#endpoints
  */
