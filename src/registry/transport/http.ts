@@ -3,6 +3,7 @@ import * as https from 'node:https';
 import type { Socket } from 'node:net';
 import { urlToHttpOptions } from 'node:url';
 import type { Blob } from '../../blob';
+import { hasSystemCode } from '../../errors';
 import { untilAborted } from './abort';
 import { isLocalHost, localAddress } from './addresses';
 import { type Agents, type ConnectionOptions, openAgents } from './agents';
@@ -90,8 +91,7 @@ async function sendOnFreshSocket(
     try {
       return { sent, received: await answered(sent, request.body, timeouts) };
     } catch (error) {
-      const isStale =
-        idempotent && sent.reusedSocket && error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
+      const isStale = idempotent && sent.reusedSocket && hasSystemCode(error, 'ECONNRESET');
       if (!isStale) throw error;
     }
   }

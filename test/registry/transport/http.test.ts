@@ -124,6 +124,50 @@ describe('connections', () => {
     expect(server.connections() === 1).toBe(isKept);
   });
 
+  test.each([
+    ['GET', undefined, true],
+    ['POST', true, true],
+    ['POST', undefined, false],
+  ] as const)(
+    'one that ends as %s (idempotent: %j) goes over it: sent again: %j',
+    async (method, idempotent, isAgain) => {
+      const server = await serve((_received, response, request) => {
+        // The first request of each connection is answered; a later one finds it ended.
+        if (served.has(request.socket)) return request.socket.destroy();
+        served.add(request.socket);
+        response.end();
+      });
+      const served = new WeakSet<object>();
+      const transport = http();
+      await read(await transport(get(server.origin)));
+      const request = { method, url: new URL(server.origin), ...(idempotent !== undefined && { idempotent }) };
+      if (isAgain) expect((await read(await transport(request))).status).toBe(200);
+      else expect((await failureOf(ConnectionError, () => transport(request))).code).toBe('ECONNRESET');
+      expect(server.connections()).toBe(isAgain ? 2 : 1);
+    },
+  );
+
+  test('a response that is over before its request ends that, and lets go of its body', async () => {
+    const server = await serveSockets((socket) =>
+      socket.once('data', () => socket.pause().write('HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n')),
+    );
+    const closed = new EventEmitter();
+    const isClosed = once(closed, 'closed');
+    const chunk = Buffer.alloc(1024 * 1024);
+    async function* open(): Bytes {
+      try {
+        for (let sent = 0; sent < 256; sent++) yield chunk;
+      } finally {
+        closed.emit('closed');
+      }
+    }
+    const url = new URL(`http://127.0.0.1:${server.port}`);
+    expect(await read(await http()({ method: 'PUT', url, body: { size: 256 * chunk.length, open } }))).toMatchObject({
+      status: 413,
+    });
+    await isClosed;
+  });
+
   test('discarding ends a body that is being read', async () => {
     const server = await serve((_received, response) => response.write('start'));
     const { body, discard } = await http()(get(server.origin));
@@ -326,9 +370,14 @@ describe('proxies', () => {
     const { plain, secure, proxy } = await hosts();
     const environment = { HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url, NO_PROXY: 'other.test' };
     const transport = http({ environment, ca: [authority] });
+    await read(await transport(get('http://registry.test')));
+    await read(await transport(get('https://registry.test')));
+    const { asked } = proxy;
+    const elsewhere = [...asked];
+    expect(elsewhere).toHaveLength(2);
     expect(await read(await transport(get(plain.origin)))).toMatchObject({ text: 'plain /' });
     expect(await read(await transport(get(`https://localhost:${secure.port}`)))).toMatchObject({ text: 'secure /' });
-    expect(proxy.asked).toEqual([]);
+    expect(asked).toEqual(elsewhere);
   });
 
   test('its password goes to it, and into no message', async () => {
@@ -369,9 +418,12 @@ describe('where only public addresses are allowed', () => {
     const name = names.find((_name, position) => isLocalHost(addresses[position]?.address ?? ''));
     if (name === undefined) return;
     const server = await serve((_received, response) => response.end());
-    const request = get(`http://${name}:${server.port}`, '/', { publicOnly: true });
-    const error = await failureOf(UntrustedResponseError, () => http()(request));
+    const transport = http();
+    const origin = `http://${name}:${server.port}`;
+    // A connection that is kept for others does not serve it either.
+    const isReached = await transport(get(origin)).then(read, () => undefined);
+    const error = await failureOf(UntrustedResponseError, () => transport(get(origin, '/', { publicOnly: true })));
     expect(error.message).toContain(`host ${name}: expected a public address`);
-    expect(server.connections()).toBe(0);
+    expect(server.connections()).toBe(isReached ? 1 : 0);
   });
 });
