@@ -47,7 +47,8 @@ export async function hostileRegistry(
   options: { readonly tls?: boolean; readonly unread?: boolean } = {},
 ): Promise<HostileRegistry> {
   const server = await serve((received, response, request) => {
-    if (received.path === '/v2/') response.end();
+    // A connection kept from here would be replaced once without a word, and count as one more request.
+    if (received.path === '/v2/') response.setHeader('connection', 'close').end();
     else return answer(received, response, request);
   }, options);
   const received = () => server.received.filter(({ path }) => path !== '/v2/');
