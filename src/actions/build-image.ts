@@ -31,9 +31,9 @@ import {
   refNameAnnotation,
 } from '../spec/documents';
 import { mediaTypes } from '../spec/media-types';
-import { formatPlatform, parsePlatform, platformSuffix } from '../spec/platform';
+import { chosenPlatform, formatPlatform, parsePlatform, platformSuffix } from '../spec/platform';
 import { treeFile } from '../tree';
-import { type LayerBuilder, type LayerProgress, layerBuilder, layerName } from './build-layer';
+import { type LayerBuilder, type LayerProgress, layerBuilder } from './build-layer';
 import { createdTime } from './created';
 import { executionOf } from './image-config';
 import type { ImageOptions } from './image-options';
@@ -167,10 +167,10 @@ async function baseInstances(base: ImageSource): Promise<ListedInstance[]> {
   return instances;
 }
 
-/** Not the machine's own platform by default: the same workspace must give the same digest everywhere. */
+/** The machine's own platform only where it is asked for: the same workspace must give the same digest everywhere. */
 function platformsOf(options: ImageOptions, bases: readonly ListedInstance[] | undefined): Platform[] {
   const wanted =
-    options.platforms?.map(parsePlatform) ?? bases?.flatMap(({ platform }) => platform ?? []).filter(isRunnable);
+    options.platforms?.map(chosenPlatform) ?? bases?.flatMap(({ platform }) => platform ?? []).filter(isRunnable);
   const platforms = wanted === undefined || wanted.length === 0 ? [parsePlatform('linux/amd64')] : wanted;
   return [...new Map(platforms.map((platform) => [formatPlatform(platform), platform])).values()];
 }
@@ -200,11 +200,12 @@ async function sealPlan(
 ): Promise<{ image: Image; layers: BuiltLayer[] }> {
   let draft = start;
   const layers: BuiltLayer[] = start.manifest.layers.map(({ digest, size }) => ({ digest, size }));
-  for (const layer of options.layers ?? []) {
-    const name = layerName(layer);
-    const built = await build(layer, platform, start.manifest.mediaType ?? mediaTypes.imageManifest);
-    draft = appendLayer(draft, built, { created, created_by: `nx-oci image: layer ${name}` });
-    layers.push({ name, digest: built.descriptor.digest, size: built.descriptor.size });
+  const manifestType = start.manifest.mediaType ?? mediaTypes.imageManifest;
+  for (const entry of options.layers ?? []) {
+    for (const { name, layer } of await build(entry, platform, manifestType)) {
+      draft = appendLayer(draft, layer, { created, created_by: `nx-oci image: layer ${name}` });
+      layers.push({ name, digest: layer.descriptor.digest, size: layer.descriptor.size });
+    }
   }
   return { image: sealImage(annotate(draft, { ...annotations, ...options.annotations })), layers };
 }

@@ -1,13 +1,17 @@
+import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { BlobSink } from '../blob';
 import { InvalidOptionError } from '../errors';
+import type { LayerEntry } from '../layer/entry';
 import { type FileSources, listFiles } from '../layer/files';
 import { digested, type Layer, type LayerEncoder, layerEncoder, writeLayer } from '../layer/layer';
+import { splitNode } from '../layer/split-node';
 import { tarOf } from '../layer/tar';
 import { writeTarFile } from '../layer/tar-file';
 import type { Platform } from '../spec/documents';
-import { formatPlatform, platformSuffix } from '../spec/platform';
+import { formatPlatform } from '../spec/platform';
 import type { ImageOptions, LayerOptions } from './image-options';
+import { forPlatform } from './platform-path';
 
 /** How far a layer is. */
 export interface LayerProgress {
@@ -31,13 +35,23 @@ export interface LayerContext {
   readonly onProgress?: (progress: LayerProgress) => void;
 }
 
-/** Builds a layer for a platform, for a manifest of this media type. */
-export type LayerBuilder = (layer: LayerOptions, platform: Platform, manifestType: string) => Promise<Layer>;
+/** A layer, and what the summary and the history of the image call it. */
+export interface NamedLayer {
+  readonly name: string;
+  readonly layer: Layer;
+}
+
+/** Builds a layer, or those that it is split into, for a platform and a manifest of this media type. */
+export type LayerBuilder = (
+  layer: LayerOptions,
+  platform: Platform,
+  manifestType: string,
+) => Promise<readonly NamedLayer[]>;
 
 /** A builder that makes each layer once: platforms share those whose sources do not name a platform. */
 export function layerBuilder(context: LayerContext): LayerBuilder {
   const { options, root } = context;
-  const built = new Map<string, Promise<Layer>>();
+  const built = new Map<string, Promise<readonly NamedLayer[]>>();
   return (layer, platform, manifestType) => {
     const absolute = (path: string) => resolve(root, forPlatform(path, platform));
     const tar = layer.tar === undefined ? undefined : absolute(layer.tar);
@@ -48,15 +62,17 @@ export function layerBuilder(context: LayerContext): LayerBuilder {
     const encoder = layerEncoder(options.compression ?? 'gzip', { manifestType, level: options.compressionLevel });
     const building =
       tar !== undefined
-        ? writeTarFile(tar, context.sink, encoder, manifestType)
+        ? writeTarFile(tar, context.sink, encoder, manifestType).then((made) => [
+            { name: layerName(layer), layer: made },
+          ])
         : writeFiles(layer, resolved.from, formatPlatform(platform), encoder, context);
     built.set(key, building);
     return building;
   };
 }
 
-/** What the summary and the history call a layer: the same in every checkout. */
-export function layerName(layer: LayerOptions): string {
+/** The same in every checkout. */
+function layerName(layer: LayerOptions): string {
   return layer.name ?? layer.tar ?? sourcesOf(layer).join(' ');
 }
 
@@ -65,8 +81,8 @@ async function writeFiles(
   from: readonly string[],
   platform: string,
   encoder: LayerEncoder,
-  { output, sink, mtime, onProgress }: LayerContext,
-): Promise<Layer> {
+  context: LayerContext,
+): Promise<NamedLayer[]> {
   const { include, exclude, to, followSymlinks } = layer;
   const entries = await listFiles({
     from,
@@ -74,16 +90,43 @@ async function writeFiles(
     exclude,
     to,
     followSymlinks,
-    output,
+    output: context.output,
     mode: modeOf(layer.mode),
     owner: ownerOf(layer.owner),
   });
-  const total = entries.reduce((sum, { size = 0 }) => sum + size, 0);
+  const written: NamedLayer[] = [];
+  for (const { name, entries: own } of partsOf(layer, from, entries)) {
+    written.push({ name, layer: await writeEntries(own, { platform, layer: name }, encoder, context) });
+  }
+  return written;
+}
+
+interface LayerPart {
+  readonly name: string;
+  readonly entries: readonly LayerEntry[];
+}
+
+/** What becomes a layer of its own. */
+function partsOf(layer: LayerOptions, from: readonly string[], entries: readonly LayerEntry[]): LayerPart[] {
   const name = layerName(layer);
+  if (layer.split === undefined) return [{ name, entries }];
+  // Relative links lead on from where a source really lies; absolute ones may have either path.
+  const sources = { from: [...new Set(from.flatMap((path) => [realpathSync(path), path]))], to: layer.to };
+  return splitNode(entries, sources).map(({ group, entries }) => ({ name: `${name}: ${group}`, entries }));
+}
+
+/** The one place where entries become a layer. */
+async function writeEntries(
+  entries: readonly LayerEntry[],
+  { platform, layer }: Pick<LayerProgress, 'platform' | 'layer'>,
+  encoder: LayerEncoder,
+  { sink, mtime, onProgress }: LayerContext,
+): Promise<Layer> {
+  const total = entries.reduce((sum, { size = 0 }) => sum + size, 0);
   let written = 0;
   const tar = digested(tarOf(entries, mtime), (chunk) => {
     written += chunk.length;
-    onProgress?.({ platform, layer: name, done: Math.min(written, total), total });
+    onProgress?.({ platform, layer, done: Math.min(written, total), total });
   });
   return writeLayer(tar, sink, encoder);
 }
@@ -109,16 +152,6 @@ function sourcesOf(layer: LayerOptions): string[] {
       found: other,
     },
   );
-}
-
-function forPlatform(path: string, platform: Platform): string {
-  const values: Readonly<Record<string, string>> = {
-    os: platform.os,
-    arch: platform.architecture,
-    variant: platform.variant ?? '',
-    platform: platformSuffix(platform),
-  };
-  return path.replace(/\{(os|arch|variant|platform)\}/g, (_, token: string) => values[token] ?? '');
 }
 
 function modeOf(mode: string | undefined): FileSources['mode'] {

@@ -34,6 +34,12 @@ const layerSchema = z.strictObject({
     .describe('Numeric user and group, "uid" or "uid:gid"; "0:0" by default.')
     .optional(),
   followSymlinks: z.boolean().describe('Takes what symbolic links point to instead of the links.').optional(),
+  split: z
+    .enum(['node'])
+    .describe(
+      'Makes several layers of the files, what changes least first. "node": of a Node application the third-party packages, the packages of the workspace and the application itself.',
+    )
+    .optional(),
 });
 
 /** The options of one image: what the executor takes besides its output path, and the file that the command line takes. */
@@ -42,7 +48,7 @@ export const imageOptionsSchema = z.strictObject({
     'The image to build on: a target ("os-base:image"), an OCI layout ("path" or "path:tag"), or an image in a registry ("docker.io/library/debian:12"), of which oci.lock.json keeps the digest. The instance of the same platform is taken.',
   ).optional(),
   platforms: texts(
-    'The platforms to build for, such as "linux/amd64" or "linux/arm/v7". By default those of the base or, without one, linux/amd64.',
+    'The platforms to build for, such as "linux/amd64" or "linux/arm/v7"; "local" is that of this machine. By default those of the base or, without one, linux/amd64.',
   )
     .min(1, 'at least one platform')
     .optional(),

@@ -12,6 +12,7 @@ test('all options together', () => {
     layers: [
       { name: 'app', from: 'dist/{arch}', include: ['**'], exclude: ['*.map'], to: '/app', mode: '0640', owner: '1:2' },
       { from: ['a', 'b'], mode: 'preserve', owner: '1000', followSymlinks: true },
+      { from: 'dist/app', to: '/app', split: 'node' },
       { tar: 'layer.tar.gz', name: 'ready' },
     ],
     entrypoint: ['/app'],
@@ -45,6 +46,8 @@ describe('what is refused, and where', () => {
     [{ layers: [{ from: 'a', owner: 'root' }] }, '$.layers[0].owner', '"root"'],
     [{ layers: [{ from: 'a', owner: '0:0:0' }] }, '$.layers[0].owner', '"0:0:0"'],
     [{ layers: [{ from: 'a', owner: '-1' }] }, '$.layers[0].owner', '"-1"'],
+    [{ layers: [{ from: 'a', split: true }] }, '$.layers[0].split', 'true'],
+    [{ layers: [{ from: 'a', split: 'java' }] }, '$.layers[0].split', '"java"'],
     [{ platforms: [] }, '$.platforms', 'at least one platform'],
     [{ platforms: 'linux/amd64' }, '$.platforms', 'array'],
     [{ entrypoint: '/app --flag' }, '$.entrypoint', 'array'],

@@ -1,0 +1,4 @@
+/** What one says to whoever comes. */
+export function greeting(name: string): string {
+  return `Hello, ${name}!`;
+}
