@@ -1,12 +1,22 @@
 import type { Bytes } from './compression/blocks';
-import { gunzip, gzip, isGzip } from './compression/gzip';
+import { defaultGzipLevel, gunzip, gzip, isGzip } from './compression/gzip';
 import { type Compression, checkLevel } from './compression/levels';
 import { isZstd, unzstd } from './compression/unzstd';
-import { zstd } from './compression/zstd';
+import { defaultZstdLevel, zstd } from './compression/zstd';
 
 export type { Bytes } from './compression/blocks';
-export { defaultGzipLevel, gunzip, gzip, isGzip } from './compression/gzip';
+export { type DeflatedBlock, defaultGzipLevel, gunzip, gzip, gzipMember, gzipStart, isGzip } from './compression/gzip';
 export { type Compression, checkLevel, compressions, largestLevel } from './compression/levels';
+export {
+  type FilePart,
+  makeHere,
+  type Piece,
+  type PieceTask,
+  type PieceThreads,
+  pieceThreads,
+  type SourceFile,
+  type StoredPiece,
+} from './compression/piece-threads';
 export { isZstd, unzstd } from './compression/unzstd';
 export { defaultZstdLevel, zstd } from './compression/zstd';
 
@@ -21,6 +31,13 @@ export function compress(bytes: Bytes, compression: Compression, level?: number)
   if (compression === 'gzip') return gzip(bytes, { level });
   return compression === 'zstd' ? zstd(bytes, { level }) : bytes;
 }
+
+/** The level that is taken where none is said; 0 where there are no levels. */
+export const defaultLevels: Readonly<Record<Compression, number>> = {
+  gzip: defaultGzipLevel,
+  zstd: defaultZstdLevel,
+  none: 0,
+};
 
 /** Undoes {@link compress}; throws as {@link gunzip} and {@link unzstd} do. */
 export function decompress(bytes: Bytes, compression: Compression): Bytes {

@@ -15,3 +15,23 @@ export async function inLanes<T>(items: Iterable<T>, lanes: number, job: (item: 
   await Promise.all(Array.from({ length: lanes }, lane));
   if (failure) throw failure.error;
 }
+
+/**
+ * Runs a job for each item, up to `lanes` ahead of the reader, and gives the results in the order of the items. A reader
+ * that stops early leaves the jobs under way to themselves.
+ */
+export async function* inOrder<T, R>(
+  items: AsyncIterable<T> | Iterable<T>,
+  lanes: number,
+  job: (item: T) => Promise<R>,
+): AsyncGenerator<R> {
+  const underWay: Promise<R>[] = [];
+  for await (const item of items) {
+    const result = job(item);
+    // The failure is met where the result is awaited; until then it must not count as unhandled.
+    result.catch(() => undefined);
+    underWay.push(result);
+    if (underWay.length >= lanes) yield (await underWay.shift()) as R;
+  }
+  for (const result of underWay) yield await result;
+}

@@ -113,6 +113,9 @@ export class AmbiguousManifestError extends OciError {}
 /** No manifest has this tag. */
 export class UnknownTagError extends OciError {}
 
+/** No payload of an OS image has this name. */
+export class UnknownPayloadError extends OciError {}
+
 /** No manifest is for this platform. */
 export class NoMatchingPlatformError extends OciError {}
 
@@ -173,6 +176,14 @@ export class UntrustedResponseError extends RegistryError {}
 
 /** Credentials that are kept in a form that can't be read, or a credential helper that failed. */
 export class CredentialsError extends OciError {}
+
+/** A file that changed between listing and reading is neither its old nor its new self in what is built. Sizes in bytes. */
+export function fileChanged(path: string, expected: number, read: number, now: number): LayerSourceError {
+  return new LayerSourceError(
+    `${path}: expected a file that stays as it is while it is read (${expected} bytes), found it changed (${read} bytes read, ${now} bytes now); build when nothing writes to it`,
+    { expected: String(expected), found: String(read) },
+  );
+}
 
 /** The file system refused; `cause` is the system's own error. */
 export class FileSystemError extends OciError {

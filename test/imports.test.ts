@@ -6,10 +6,18 @@ import { repository } from './fixtures';
 /** The floors of the house, the lowest first. A room imports from its own floor and below. */
 const floors: readonly (readonly string[])[] = [
   ['src/errors.ts', 'src/digest.ts', 'src/compression.ts', 'src/compression/', 'src/concurrency.ts'],
-  ['src/spec/', 'src/blob.ts'],
+  ['src/spec/', 'src/blob.ts', 'src/hashing.ts', 'src/hashing-threads.ts'],
   ['src/ref.ts', 'src/tree.ts'],
-  ['src/layer/', 'src/image.ts', 'src/image-index.ts', 'src/artifact.ts', 'src/convert.ts', 'src/recompress.ts'],
-  ['src/layout/', 'src/registry/', 'src/credentials/'],
+  [
+    'src/layer/',
+    'src/image.ts',
+    'src/image-index.ts',
+    'src/artifact.ts',
+    'src/os-image/',
+    'src/convert.ts',
+    'src/recompress.ts',
+  ],
+  ['src/layout/', 'src/store/', 'src/registry/', 'src/credentials/'],
   ['src/actions/'],
   ['src/terminal/', 'src/nx/', 'src/cli.ts', 'src/cli/', 'src/index.ts', 'executors/', 'generators/'],
 ];

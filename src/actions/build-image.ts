@@ -1,4 +1,4 @@
-import { checkLevel } from '../compression';
+import { checkLevel, pieceThreads } from '../compression';
 import type { Digest } from '../digest';
 import { InvalidOptionError } from '../errors';
 import {
@@ -32,6 +32,7 @@ import {
 } from '../spec/documents';
 import { mediaTypes } from '../spec/media-types';
 import { chosenPlatform, formatPlatform, parsePlatform, platformSuffix } from '../spec/platform';
+import { boundStore } from '../store/bound';
 import { treeFile } from '../tree';
 import { type LayerBuilder, type LayerProgress, layerBuilder } from './build-layer';
 import { createdTime } from './created';
@@ -50,6 +51,8 @@ export interface BuildImage {
   readonly base?: ImageSource;
   /** SOURCE_DATE_EPOCH, in seconds. */
   readonly epoch?: number;
+  /** Absolute path of a directory that keeps what a later build can use again; see docs/store.md. */
+  readonly store?: string;
   readonly onProgress?: (progress: LayerProgress) => void;
 }
 
@@ -86,12 +89,21 @@ export interface BuiltLayer {
  * @throws {LayerSourceError} naming the file.
  * @throws what {@link layoutWriter} and reading the base throws.
  */
-export async function buildImage({ options, root, output, base, epoch, onProgress }: BuildImage): Promise<BuiltImage> {
+export async function buildImage({
+  options,
+  root,
+  output,
+  base,
+  epoch,
+  store,
+  onProgress,
+}: BuildImage): Promise<BuiltImage> {
   const created = createdTime(options.created, epoch);
   const plans = await planImages(options, base, created);
   const writer = await layoutWriter(output);
+  const threads = pieceThreads();
   try {
-    const build = layerBuilder({ options, root, output, sink: writer, mtime: epoch ?? 0, onProgress });
+    const build = layerBuilder({ options, root, output, sink: writer, mtime: epoch ?? 0, threads, store, onProgress });
     const entries: IndexEntry[] = [];
     const images: BuiltInstance[] = [];
     for (const plan of plans) {
@@ -103,8 +115,10 @@ export async function buildImage({ options, root, output, base, epoch, onProgres
     const digest = images.length === 1 ? (images[0] as BuiltInstance).digest : newIndex(entries).digest;
     const tree = await createLayout(entries);
     await writer.commit(new Map([...tree, treeFile('digest', Buffer.from(digest))]));
+    if (store !== undefined) await boundStore(store);
     return { digest, path: output, images };
   } finally {
+    await threads.end();
     await writer.close();
   }
 }

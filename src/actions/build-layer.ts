@@ -1,15 +1,17 @@
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { BlobSink } from '../blob';
-import { InvalidOptionError } from '../errors';
+import type { PieceThreads } from '../compression';
+import { InvalidOptionError, OciError } from '../errors';
 import type { LayerEntry } from '../layer/entry';
 import { type FileSources, listFiles } from '../layer/files';
-import { digested, type Layer, type LayerEncoder, layerEncoder, writeLayer } from '../layer/layer';
+import { type Layer, type LayerEncoder, layerEncoder } from '../layer/layer';
 import { splitNode } from '../layer/split-node';
-import { tarOf } from '../layer/tar';
 import { writeTarFile } from '../layer/tar-file';
+import { writeEntries } from '../layer/write-entries';
+import type { LayoutWriter } from '../layout/write';
 import type { Platform } from '../spec/documents';
 import { formatPlatform } from '../spec/platform';
+import { layerMemory, type RememberedLayer } from '../store/layers';
 import type { ImageOptions, LayerOptions } from './image-options';
 import { forPlatform } from './platform-path';
 
@@ -29,9 +31,14 @@ export interface LayerContext {
   readonly root: string;
   /** Absolute path of the layout that is built, which is no part of its own layers. */
   readonly output: string;
-  readonly sink: BlobSink;
+  /** Takes what is built, and what an earlier build left. */
+  readonly sink: Pick<LayoutWriter, 'write' | 'adopt'>;
   /** Seconds since 1970, of every file. */
   readonly mtime: number;
+  /** Absolute path of the store of what earlier builds left; without one everything is built. */
+  readonly store?: string;
+  /** Do the reading and compressing. */
+  readonly threads: PieceThreads;
   readonly onProgress?: (progress: LayerProgress) => void;
 }
 
@@ -84,19 +91,22 @@ async function writeFiles(
   context: LayerContext,
 ): Promise<NamedLayer[]> {
   const { include, exclude, to, followSymlinks } = layer;
+  const listedAt = Date.now();
   const entries = await listFiles({
     from,
     include,
     exclude,
     to,
     followSymlinks,
-    output: context.output,
+    leftOut: [context.output, ...(context.store === undefined ? [] : [context.store])],
     mode: modeOf(layer.mode),
     owner: ownerOf(layer.owner),
   });
   const written: NamedLayer[] = [];
   for (const { name, entries: own } of partsOf(layer, from, entries)) {
-    written.push({ name, layer: await writeEntries(own, { platform, layer: name }, encoder, context) });
+    const place = JSON.stringify([from, layer, name]);
+    const part = { name, place, platform, entries: own, listedAt };
+    written.push({ name, layer: await writePart(part, encoder, context) });
   }
   return written;
 }
@@ -115,20 +125,46 @@ function partsOf(layer: LayerOptions, from: readonly string[], entries: readonly
   return splitNode(entries, sources).map(({ group, entries }) => ({ name: `${name}: ${group}`, entries }));
 }
 
-/** The one place where entries become a layer. */
-async function writeEntries(
-  entries: readonly LayerEntry[],
-  { platform, layer }: Pick<LayerProgress, 'platform' | 'layer'>,
+interface PlacedPart extends LayerPart {
+  /** The same at each build of the layer. */
+  readonly place: string;
+  readonly platform: string;
+  /** Milliseconds since 1970, before the entries were listed. */
+  readonly listedAt: number;
+}
+
+/** Builds a layer of entries, or takes what earlier builds left of it; the bytes are the same. */
+async function writePart(
+  { name, place, platform, entries, listedAt }: PlacedPart,
   encoder: LayerEncoder,
-  { sink, mtime, onProgress }: LayerContext,
+  { sink, mtime, store, threads, onProgress }: LayerContext,
 ): Promise<Layer> {
+  const { mediaType, inPieces: encoding } = encoder;
+  const isRemembered = store !== undefined && encoding !== undefined;
+  const inputs = { place, entries, listedAt, mtime, mediaType };
+  const memory = isRemembered ? await layerMemory(store, { ...inputs, encoding }) : undefined;
+  const earlier = memory?.layer && (await adopted(memory.layer, sink));
+  if (earlier) return earlier;
   const total = entries.reduce((sum, { size = 0 }) => sum + size, 0);
   let written = 0;
-  const tar = digested(tarOf(entries, mtime), (chunk) => {
-    written += chunk.length;
-    onProgress?.({ platform, layer, done: Math.min(written, total), total });
-  });
-  return writeLayer(tar, sink, encoder);
+  const onBytes = (bytes: number) => {
+    written += bytes;
+    onProgress?.({ platform, layer: name, done: Math.min(written, total), total });
+  };
+  onBytes(0);
+  const built = await writeEntries(entries, sink, encoder, { mtime, threads, onBytes, memory: memory?.pieces });
+  await memory?.keep(built);
+  return built;
+}
+
+/** The layer that an earlier build left, if its blob is there and what its digest says. */
+async function adopted(layer: RememberedLayer, sink: LayerContext['sink']): Promise<Layer | undefined> {
+  try {
+    return { ...layer, blob: await sink.adopt(layer.blob, layer.descriptor.digest) };
+  } catch (error) {
+    if (error instanceof OciError) return undefined;
+    throw error;
+  }
 }
 
 /**

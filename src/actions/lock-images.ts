@@ -3,12 +3,12 @@ import { bytesBlob } from '../blob';
 import type { Digest } from '../digest';
 import { InvalidOptionError, NotInRegistryError } from '../errors';
 import type { ImageSource } from '../layout/source';
-import { keep, storedBlobs, storedManifest } from '../layout/store';
 import { descriptorOf, newRef } from '../ref';
 import type { RegistryClient } from '../registry/client';
 import { type LockedImages, lockFileName, readLockFile, updateLockFile } from '../registry/lock-file';
 import { manifestTypeOf } from '../registry/manifest-type';
 import { formatRegistryReference, parseRegistryReference, type RegistryReference } from '../registry/reference';
+import { keep, storedBlobs, storedManifest } from '../store/blobs';
 
 /** Where what is known of images in registries is kept between builds. */
 export interface ImageMemory {

@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { buildImage } from '../actions/build-image';
 import { sourceDateEpoch } from '../actions/created';
@@ -52,6 +53,7 @@ async function image(flags: { options: string; output: string; platforms?: strin
       output: resolve(flags.output),
       base: options.base === undefined ? undefined : baseSource(options.base, root),
       epoch: sourceDateEpoch(process.env),
+      store: workspaceStore(process.cwd(), process.env),
       onProgress: progress.layer,
     });
     progress.stop();
@@ -59,6 +61,12 @@ async function image(flags: { options: string; output: string; platforms?: strin
   } finally {
     progress.stop();
   }
+}
+
+/** Outside of a workspace there is a store only where one is named: nothing is written where nobody expects it. */
+function workspaceStore(directory: string, environment: NodeJS.ProcessEnv): string | undefined {
+  const isNamed = Boolean(environment.NX_OCI_STORE) || existsSync(join(directory, 'nx.json'));
+  return isNamed ? imageMemory(directory, environment).store : undefined;
 }
 
 /** A layout by its path from the options file, or an image in a registry, locked in the directory where `lock` locks it. */

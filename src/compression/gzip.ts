@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { pipeline } from 'node:stream/promises';
 import { types } from 'node:util';
 import { constants, crc32, createGunzip, deflateRaw } from 'node:zlib';
+import { inOrder } from '../concurrency';
 import { InvalidStreamError } from '../errors';
 import { type Bytes, inBlocks } from './blocks';
 
@@ -20,6 +21,9 @@ export const defaultGzipLevel = 4;
 /** A header without name and time; level flag 0 and operating system 255 (unknown) so that no machine shows in it. */
 const gzipHeader = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255);
 
+/** Where the first block lies in a member of {@link gzipMember}, in bytes. */
+export const gzipStart = gzipHeader.length;
+
 /** The empty final deflate block that ends a stream whose blocks were all flushed to a byte boundary. */
 const finalBlock = Uint8Array.of(0x03, 0x00);
 
@@ -31,22 +35,31 @@ export async function* gzip(
   input: Bytes,
   { level = defaultGzipLevel, lanes = availableParallelism() + 1 }: { level?: number; lanes?: number } = {},
 ): AsyncGenerator<Uint8Array> {
+  let dictionary: Uint8Array | undefined;
+  const deflated = inOrder(inBlocks(input, blockSize), lanes, (block) => {
+    const compressing = deflateBlock(block, level, dictionary);
+    dictionary = block.subarray(Math.max(0, block.length - windowSize));
+    return compressing;
+  });
+  yield* gzipMember(deflated);
+}
+
+/** A part of a stream, and what it became: raw deflate that ends on a byte boundary (RFC 1951) and is not final. */
+export interface DeflatedBlock {
+  readonly block: Uint8Array;
+  readonly compressed: Uint8Array;
+}
+
+/** Joins deflated blocks to one gzip member (RFC 1952). */
+export async function* gzipMember(blocks: AsyncIterable<DeflatedBlock>): AsyncGenerator<Uint8Array> {
   let checksum = 0;
   let size = 0;
-  let dictionary: Uint8Array | undefined;
-  const compressing: Promise<Uint8Array>[] = [];
   yield gzipHeader;
-  for await (const block of inBlocks(input, blockSize)) {
+  for await (const { block, compressed } of blocks) {
     checksum = crc32(block, checksum);
     size += block.length;
-    const compressed = deflateBlock(block, level, dictionary);
-    // The failure is met where the block is awaited; until then it must not count as unhandled.
-    compressed.catch(() => undefined);
-    compressing.push(compressed);
-    dictionary = block.subarray(Math.max(0, block.length - windowSize));
-    if (compressing.length >= lanes) yield (await compressing.shift()) as Uint8Array;
+    yield compressed;
   }
-  for (const compressed of compressing) yield await compressed;
   yield finalBlock;
   yield gzipTrailer(checksum, size);
 }
@@ -88,7 +101,7 @@ export function isGzip(start: Uint8Array): boolean {
   return start.length >= 3 && start[0] === 0x1f && start[1] === 0x8b && start[2] === 8;
 }
 
-function deflateBlock(block: Uint8Array, level: number, dictionary: Uint8Array | undefined): Promise<Uint8Array> {
+function deflateBlock(block: Uint8Array, level: number, dictionary: Uint8Array | undefined): Promise<DeflatedBlock> {
   const options = {
     level,
     chunkSize: blockSize,
@@ -97,7 +110,7 @@ function deflateBlock(block: Uint8Array, level: number, dictionary: Uint8Array |
     ...(dictionary && { dictionary }),
   };
   return new Promise((resolve, reject) => {
-    deflateRaw(block, options, (error, compressed) => (error ? reject(error) : resolve(compressed)));
+    deflateRaw(block, options, (error, compressed) => (error ? reject(error) : resolve({ block, compressed })));
   });
 }
 

@@ -1,7 +1,7 @@
-import { availableParallelism } from 'node:os';
+import { inOrder } from '../concurrency';
 import { type Bytes, inBlocks } from './blocks';
 import { checkLevel } from './levels';
-import { compressionThreads } from './zstd-threads';
+import { pieceThreads } from './piece-threads';
 
 /**
  * Bytes of input in one frame, which is what one thread compresses at a time. The result depends on it, so it is a
@@ -9,9 +9,6 @@ import { compressionThreads } from './zstd-threads';
  * half of it cost as much.
  */
 const blockSize = 4 * 1024 * 1024;
-
-/** Threads at most, whatever the machine has: each holds some 50 MB, and up to 130 at the highest levels. */
-const mostThreads = 16;
 
 /** The fastest one that takes no more bytes than gzip does at its own default (docs/performance.md). */
 export const defaultZstdLevel = 2;
@@ -25,31 +22,23 @@ export const defaultZstdLevel = 2;
  */
 export async function* zstd(
   input: Bytes,
-  {
-    level = defaultZstdLevel,
-    lanes = Math.min(availableParallelism(), mostThreads),
-  }: { level?: number; lanes?: number } = {},
+  { level = defaultZstdLevel, lanes }: { level?: number; lanes?: number } = {},
 ): AsyncGenerator<Uint8Array> {
   checkLevel('zstd', level);
-  const threads = compressionThreads(level, lanes);
-  const compressing: Promise<Uint8Array>[] = [];
-  const start = (block: Uint8Array<ArrayBuffer>) => {
-    const frame = threads.compress(block);
-    // The failure is met where the frame is awaited; until then it must not count as unhandled.
-    frame.catch(() => undefined);
-    compressing.push(frame);
-  };
+  const threads = pieceThreads(lanes);
+  const frame = (block: Uint8Array<ArrayBuffer>) =>
+    threads.make({ block, files: [], compression: 'zstd', level, isNamed: false });
+  const spare: ArrayBuffer[] = [];
+  let isEmpty = true;
   try {
-    let isEmpty = true;
-    for await (const block of inBlocks(input, blockSize, threads.spare)) {
+    // As many wait as are at work, so that no thread does while the oldest is still busy.
+    for await (const { block, compressed } of inOrder(inBlocks(input, blockSize, spare), 2 * threads.lanes, frame)) {
       isEmpty = false;
-      start(block);
-      // As many wait as are at work, so that no thread does while the oldest is still busy.
-      if (compressing.length >= 2 * lanes) yield (await compressing.shift()) as Uint8Array;
+      spare.push(block.buffer);
+      yield compressed as Uint8Array;
     }
     // Without any frame it would be no zstd stream.
-    if (isEmpty) start(new Uint8Array());
-    for (const frame of compressing) yield await frame;
+    if (isEmpty) yield (await frame(new Uint8Array())).compressed as Uint8Array;
   } finally {
     await threads.end();
   }

@@ -1,4 +1,4 @@
-import type { Bytes } from '../compression';
+import type { Bytes, SourceFile } from '../compression';
 import { LayerSourceError } from '../errors';
 
 /** One entry of a layer's tar file. Owners are numbers: names would depend on the machine that unpacks. */
@@ -16,6 +16,13 @@ export interface LayerEntry {
   readonly linkname?: string;
   /** Of a file: exactly `size` bytes, read when the tar file gets there. */
   content?(): Uint8Array | Bytes;
+  /** Where `content` is read from, of an entry that is a file of the file system. */
+  readonly source?: ListedFile;
+}
+
+/** A file of the file system as it was when it was listed. */
+export interface ListedFile extends SourceFile {
+  readonly ctimeMs: number;
 }
 
 /** Orders names as their UTF-8 bytes do, on every machine and in every locale. */

@@ -3,8 +3,8 @@ import { open } from 'node:fs/promises';
 import { basename, join, posix, relative, sep } from 'node:path';
 import fastGlob from 'fast-glob';
 import type { Bytes } from '../compression';
-import { FileSystemError, InvalidOptionError, isSystemError, LayerSourceError } from '../errors';
-import { compareNames, entryName, type LayerEntry, rejectWhiteout } from './entry';
+import { FileSystemError, fileChanged, InvalidOptionError, isSystemError, LayerSourceError } from '../errors';
+import { compareNames, entryName, type LayerEntry, type ListedFile, rejectWhiteout } from './entry';
 
 /** Which files go into a layer, and as what. */
 export interface FileSources {
@@ -25,11 +25,11 @@ export interface FileSources {
   readonly owner?: { readonly uid: number; readonly gid: number };
   /** Takes what a symbolic link points to instead of the link. */
   readonly followSymlinks?: boolean;
-  /** Absolute path that is left out wherever it is met: a build's output is no part of what it is built from. */
-  readonly output?: string;
+  /** Absolute paths that are left out wherever they are met: what a build writes is no part of what it is built from. */
+  readonly leftOut?: readonly string[];
 }
 
-/** What a file system entry was when it was listed: if it is no longer the same when it was read, the build is wrong. */
+/** What a file system entry was when it was listed. */
 interface Listed {
   readonly path: string;
   readonly stats: Stats;
@@ -100,10 +100,10 @@ function withParents(names: readonly string[]): string[] {
 }
 
 async function globbed(from: string, sources: FileSources): Promise<string[]> {
-  const { include, exclude = [], output } = sources;
+  const { include, exclude = [], leftOut = [] } = sources;
   const included = (include ?? ['**']).map((pattern) => checkedPattern(pattern, 'include'));
   const excluded = exclude.map((pattern) => checkedPattern(pattern, 'exclude'));
-  if (output !== undefined && isWithin(output, from)) excluded.push(fastGlob.escapePath(relative(from, output)));
+  for (const path of leftOut) if (isWithin(path, from)) excluded.push(fastGlob.escapePath(relative(from, path)));
   const found = await globEntries(from, included, excluded, sources.followSymlinks ?? false);
   if (include === undefined || found.length > 0) return found;
   throw new LayerSourceError(
@@ -189,8 +189,9 @@ function entryOf(name: string, { path, stats }: Listed, sources: FileSources): L
   const entry = { name, type, mode: modeOf(stats, sources.mode), uid, gid } as const;
   if (type === 'symlink') return { ...entry, linkname: linkText(path) };
   if (type === 'directory') return entry;
-  const listed = { path, stats };
-  return { ...entry, size: stats.size, content: () => contentOf(listed, sources.followSymlinks ?? false) };
+  const { size, mtimeMs, ctimeMs, ino, dev } = stats;
+  const source = { path, follow: sources.followSymlinks ?? false, size, mtimeMs, ctimeMs, ino, dev };
+  return { ...entry, size, source, content: () => contentOf(source) };
 }
 
 function modeOf(stats: Stats, mode: FileSources['mode'] = 'normalized'): number {
@@ -247,25 +248,26 @@ function withHardLinks(entries: readonly LayerEntry[], listed: ReadonlyMap<strin
   });
 }
 
-function contentOf(file: Listed, follow: boolean): Uint8Array | Bytes {
-  return file.stats.size <= smallFile ? readAtOnce(file, follow) : readInPieces(file, follow);
+function contentOf(file: ListedFile): Uint8Array | Bytes {
+  return file.size <= smallFile ? readAtOnce(file) : readInPieces(file);
 }
 
 /** A file as it is now, to be read as often as needed; reading it fails if it is no longer the same. */
 export function steadyFile(path: string): { open(): Bytes } {
-  const file = { path, stats: checkedKind(statusOf(path, true), path) };
-  return { open: () => readInPieces(file, true) };
+  const { size, mtimeMs, ctimeMs, ino, dev } = checkedKind(statusOf(path, true), path);
+  const file = { path, follow: true, size, mtimeMs, ctimeMs, ino, dev };
+  return { open: () => readInPieces(file) };
 }
 
 const openFlags = (follow: boolean) => constants.O_RDONLY | constants.O_NONBLOCK | (follow ? 0 : constants.O_NOFOLLOW);
 
-function readAtOnce(file: Listed, follow: boolean): Uint8Array {
-  const { path, stats } = file;
+function readAtOnce(file: ListedFile): Uint8Array {
+  const { path, size, follow } = file;
   try {
     const descriptor = openSync(path, openFlags(follow));
     try {
       // One byte more than expected, so that a longer file shows.
-      const buffer = Buffer.allocUnsafe(stats.size + 1);
+      const buffer = Buffer.allocUnsafe(size + 1);
       let length = 0;
       for (;;) {
         const read = readSync(descriptor, buffer, length, buffer.length - length, null);
@@ -273,7 +275,7 @@ function readAtOnce(file: Listed, follow: boolean): Uint8Array {
         length += read;
         if (length === buffer.length) break;
       }
-      checkUnchanged(file, length, follow);
+      checkUnchanged(file, length);
       return buffer.subarray(0, length);
     } finally {
       closeSync(descriptor);
@@ -283,8 +285,8 @@ function readAtOnce(file: Listed, follow: boolean): Uint8Array {
   }
 }
 
-async function* readInPieces(file: Listed, follow: boolean): AsyncGenerator<Uint8Array> {
-  const { path, stats } = file;
+async function* readInPieces(file: ListedFile): AsyncGenerator<Uint8Array> {
+  const { path, size, follow } = file;
   try {
     const handle = await open(path, openFlags(follow));
     let length = 0;
@@ -294,7 +296,7 @@ async function* readInPieces(file: Listed, follow: boolean): AsyncGenerator<Uint
       for (;;) {
         const { bytesRead, buffer } = await reading;
         length += bytesRead;
-        if (bytesRead === 0 || length > stats.size) break;
+        if (bytesRead === 0 || length > size) break;
         reading = readPiece(length);
         yield buffer.subarray(0, bytesRead);
       }
@@ -302,20 +304,14 @@ async function* readInPieces(file: Listed, follow: boolean): AsyncGenerator<Uint
       await reading.catch(() => undefined);
       await handle.close();
     }
-    checkUnchanged(file, length, follow);
+    checkUnchanged(file, length);
   } catch (error) {
     throw isSystemError(error) ? new FileSystemError('read', path, error) : error;
   }
 }
 
-/** A file that changed between listing and reading is neither its old nor its new self in the layer. */
-function checkUnchanged({ path, stats }: Listed, length: number, follow: boolean): void {
+function checkUnchanged({ path, follow, size, mtimeMs, ino, dev }: ListedFile, length: number): void {
   const now = statusOf(path, follow);
-  const same =
-    now.size === stats.size && now.mtimeMs === stats.mtimeMs && now.ino === stats.ino && now.dev === stats.dev;
-  if (same && length === stats.size) return;
-  throw new LayerSourceError(
-    `${path}: expected a file that stays as it is while it is read (${stats.size} bytes), found it changed (${length} bytes read, ${now.size} bytes now); build when nothing writes to it`,
-    { expected: String(stats.size), found: String(length) },
-  );
+  const same = now.size === size && now.mtimeMs === mtimeMs && now.ino === ino && now.dev === dev;
+  if (!same || length !== size) throw fileChanged(path, size, length, now.size);
 }

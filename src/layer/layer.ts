@@ -1,5 +1,5 @@
 import type { Blob, BlobSink } from '../blob';
-import { type Bytes, type Compression, checkLevel, compress } from '../compression';
+import { type Bytes, type Compression, checkLevel, compress, defaultLevels } from '../compression';
 import { createDigester, type Digest } from '../digest';
 import type { Descriptor } from '../spec/documents';
 import { layerTypeFor, mediaTypes } from '../spec/media-types';
@@ -16,6 +16,14 @@ export interface Layer {
 export interface LayerEncoder {
   readonly mediaType: string;
   encode(tar: Bytes): Bytes;
+  /** Says that pieces of the tar file may be compressed each by itself, which is faster and gives other bytes. */
+  readonly inPieces?: PieceEncoding;
+}
+
+/** How each piece of a tar file is compressed. */
+export interface PieceEncoding {
+  readonly compression: Compression;
+  readonly level: number;
 }
 
 /**
@@ -31,7 +39,11 @@ export function layerEncoder(
   { level, manifestType = mediaTypes.imageManifest }: { level?: number; manifestType?: string } = {},
 ): LayerEncoder {
   checkLevel(compression, level);
-  return { mediaType: layerTypeFor(manifestType, compression), encode: (tar) => compress(tar, compression, level) };
+  return {
+    mediaType: layerTypeFor(manifestType, compression),
+    encode: (tar) => compress(tar, compression, level),
+    inPieces: { compression, level: level ?? defaultLevels[compression] },
+  };
 }
 
 /** Writes a tar file as a layer. One pass: the diffID, the compression and the blob's own digest, as the bytes go by. */

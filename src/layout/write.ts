@@ -1,7 +1,8 @@
 import { copyFile, lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { type BlobSink, readPlainFile } from '../blob';
+import { type BlobSink, type FileBlob, fileBlob, readPlainFile } from '../blob';
 import { inLanes } from '../concurrency';
+import type { Digest } from '../digest';
 import { fileSystemStep, hasSystemCode, InvalidLayoutError } from '../errors';
 import type { Tree } from '../tree';
 import { blobPath, blobsDirectory, blobsIn, digestAt, indexFile, markerFile, namesIn, ownPrefix } from './paths';
@@ -13,6 +14,12 @@ import { openStage, remove, removeAbandonedStages, type Stage, syncDirectory, wr
  * it into place is a rename, and so that nothing outside is touched. Until `commit`, the directory's layout is as it was.
  */
 export interface LayoutWriter extends BlobSink {
+  /**
+   * Takes a file as a blob, shared where the file system can.
+   *
+   * @throws {DigestMismatchError} if it is not what its name says, {@link FileSystemError} if it is not there.
+   */
+  adopt(file: FileBlob, digest: Digest): Promise<FileBlob>;
   /** Makes the directory hold exactly this layout: blobs first, index.json last, then what is no longer named goes. */
   commit(tree: Tree): Promise<void>;
   /** Removes what was staged, and the directory itself if it was made for a layout that never came. Call it always. */
@@ -48,6 +55,7 @@ export async function layoutWriter(path: string): Promise<LayoutWriter> {
   });
   return {
     write: stage.write,
+    adopt: async (file, digest) => fileBlob(await stage.stageBlob(file, digest), file.size, digest),
     commit: (tree) => commit(tree, layout, stage),
     close: async () => {
       await stage.close();

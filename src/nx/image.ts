@@ -2,6 +2,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { buildImage } from '../actions/build-image';
 import { sourceDateEpoch } from '../actions/created';
 import { imageOptionsSchema } from '../actions/image-options';
+import { imageMemory } from '../actions/lock-images';
 import { progressOn } from '../terminal/progress';
 import { imageReport } from '../terminal/reports';
 import { sourceFor } from './images';
@@ -21,6 +22,7 @@ export async function runImage(rawOptions: unknown, context: ExecutorContext): P
       output,
       base: options.base === undefined ? undefined : sourceFor(options.base, 'base', context),
       epoch: sourceDateEpoch(process.env),
+      store: imageMemory(context.root, process.env).store,
       onProgress: progress.layer,
     });
     return imageReport(built, shownOutput);

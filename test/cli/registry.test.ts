@@ -318,7 +318,7 @@ describe('lock', () => {
     const store = join(there, 'elsewhere');
     await succeed(['image', '--options', 'image.json', '--output', 'out'], { NX_OCI_STORE: store }, there);
     expect(asImage(await readLayout(join(there, 'out'))).manifest.layers[0]).toEqual(base.manifest.layers[0]);
-    expect(readdirSync(store).sort()).toEqual(['.gitignore', 'blobs']);
+    expect(readdirSync(store).sort()).toEqual(['.gitignore', 'blobs', 'layers']);
   });
 });
 

@@ -90,12 +90,12 @@ describe('what is taken', () => {
 
   test('the output of the build is no part of its source', async () => {
     const output = join(source, 'app/deep');
-    expect(namesOf(await listFiles({ from: [source], include: ['app/**'], output }))).toEqual([
+    expect(namesOf(await listFiles({ from: [source], include: ['app/**'], leftOut: [output] }))).toEqual([
       'app/',
       'app/main.js',
       'app/main.js.map',
     ]);
-    expect(namesOf(await listFiles({ from: [source], include: ['app/*.js'], output: `${source}-beside` }))).toEqual([
+    expect(namesOf(await listFiles({ from: [source], include: ['app/*.js'], leftOut: [`${source}-beside`] }))).toEqual([
       'app/',
       'app/main.js',
     ]);

@@ -219,36 +219,19 @@ describe('content', () => {
   });
 
   test('is no longer read when the tar file is no longer wanted', async () => {
-    const closed = new Promise<void>((resolve) => {
-      async function* content(): AsyncGenerator<Uint8Array> {
-        try {
-          yield* endless();
-        } finally {
-          resolve();
-        }
+    let isClosed = false;
+    async function* content(): AsyncGenerator<Uint8Array> {
+      try {
+        yield* endless();
+      } finally {
+        isClosed = true;
       }
-      void firstChunk(tarOf([entryOf({ size: 2 ** 40, content })]));
-    });
-    await closed;
-  });
-
-  test('that comes late is closed all the same', async () => {
-    let deliver = () => {};
-    const delivery = new Promise<void>((resolve) => {
-      deliver = resolve;
-    });
-    const closed = new Promise<void>((resolve) => {
-      async function* content(): AsyncGenerator<Uint8Array> {
-        try {
-          await delivery;
-          yield* endless();
-        } finally {
-          resolve();
-        }
-      }
-      void firstChunk(tarOf([entryOf({ size: 2 ** 40, content })])).then(deliver);
-    });
-    await closed;
+    }
+    const tar = tarOf([entryOf({ size: 2 ** 40, content })]);
+    for (const chunks = ['header', 'content']; chunks.pop(); ) await tar.next();
+    expect(isClosed).toBe(false);
+    await tar.return(undefined);
+    expect(isClosed).toBe(true);
   });
 
   test('is read as fast as the tar file is, not faster', async () => {
@@ -265,7 +248,7 @@ describe('content', () => {
       expect(given - taken).toBeLessThan(4 * 1024 * 1024);
       if (taken > 64 * 1024 * 1024) break;
     }
-    expect(given).toBeGreaterThan(64 * 1024 * 1024);
+    expect(given).toBeGreaterThanOrEqual(64 * 1024 * 1024);
   });
 });
 
