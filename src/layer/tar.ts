@@ -44,28 +44,36 @@ async function* contentOf({ name, size = 0, content }: LayerEntry): AsyncGenerat
 export async function* checkedTar(input: Bytes, check: (header: Header) => void): AsyncGenerator<Uint8Array> {
   const stream = extract();
   let failure: Error | undefined;
+  let stop = () => {};
   const ended = new Promise<void>((resolve) => {
+    stop = resolve;
     stream.on('finish', resolve).on('close', resolve);
   });
+  const fail = (error: Error) => {
+    failure ??= error;
+    stop();
+  };
   stream.on('error', (error) => {
-    failure ??=
-      error instanceof OciError ? error : new OciError(`invalid tar file (${error.message})`, { cause: error });
+    fail(error instanceof OciError ? error : new OciError(`invalid tar file (${error.message})`, { cause: error }));
   });
   stream.on('entry', (header, content, next) => {
-    try {
-      check(header);
-    } catch (error) {
-      failure ??= error as Error;
-    }
     // The content fails only with the whole stream, whose failure is met above; without a listener it ends the process.
     content.on('error', () => undefined);
-    content.on('end', next).resume();
+    try {
+      checkSize(header);
+      check(header);
+    } catch (error) {
+      return fail(error as Error);
+    }
+    // A directory has no content, whatever its size says, and that of tar-stream has no end then.
+    if (header.type === 'directory') next();
+    else content.on('end', next).resume();
   });
   let isEmpty = true;
   try {
     for await (const chunk of input) {
       isEmpty = false;
-      if (!stream.write(chunk)) await drained(stream);
+      if (!stream.write(chunk)) await Promise.race([drained(stream), ended]);
       if (failure) throw failure;
       yield chunk;
     }
@@ -76,6 +84,12 @@ export async function* checkedTar(input: Bytes, check: (header: Header) => void)
   } finally {
     stream.destroy();
   }
+}
+
+/** tar-stream takes some bytes that are no number for a size, of which it never finds the end. */
+function checkSize({ name, size }: Header): void {
+  if (Number.isSafeInteger(size)) return;
+  throw new OciError(`invalid tar file (no number for the size of ${JSON.stringify(name)})`);
 }
 
 /** When a stream takes more, or will take no more at all. */

@@ -273,12 +273,42 @@ describe('checkedTar', () => {
     expect(names).toEqual(['a', 'b/c']);
   });
 
+  test('a directory that says it has content has none', async () => {
+    const bytes = await collect(
+      tarOf([entryOf({ name: 'd', type: 'directory' }), entryOf({ name: 'd/f', text: 'x' })]),
+    );
+    const hostile = withSize(bytes, Buffer.from('00000001000 '));
+    const names: string[] = [];
+    await collect(checkedTar(chunkOf(hostile), (header) => void names.push(header.name)));
+    expect(names).toEqual(['d/', 'd/f']);
+  });
+
+  test('a size that is no number is refused', async () => {
+    const hostile = withSize(await collect(tarOf([entryOf({ text: 'x' })])), Buffer.alloc(12, 0x81));
+    const refused = collect(checkedTar(chunkOf(hostile), () => undefined));
+    await expect(refused).rejects.toThrow('invalid tar file (no number for the size of "file")');
+  });
+
   test.each(['a', 'b/c'])('ends with the error of a check that refuses %s', async (refusedName) => {
     const failure = new Error('refused');
     const check = ({ name }: { name: string }) => (name === refusedName ? raise(failure) : undefined);
     await expect(collect(checkedTar(tar(), check))).rejects.toBe(failure);
   });
 });
+
+async function* chunkOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+/** The first header with other bytes for the size, and the sum that goes with them. */
+function withSize(tar: Buffer, size: Buffer): Buffer {
+  const changed = Buffer.from(tar);
+  size.copy(changed, 124);
+  changed.fill(' ', 148, 156);
+  const sum = changed.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+  changed.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return changed;
+}
 
 async function firstChunk(bytes: Bytes): Promise<Uint8Array> {
   for await (const chunk of bytes) return chunk;
