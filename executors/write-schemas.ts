@@ -12,6 +12,7 @@ const pages: Readonly<Record<string, readonly string[]>> = {
   image: ['docs/image.md', 'README.md'],
   index: ['docs/index.md'],
   artifact: ['docs/artifact.md'],
+  'os-image': ['docs/os-image.md'],
   registry: ['docs/registry.md'],
   push: ['docs/push.md'],
   'release-publish': ['docs/release-publish.md'],

@@ -109,24 +109,26 @@ export const noBlobs: Blobs = {
  * Streams a blob and verifies it on the way: a reader that comes to the end has read exactly what the descriptor names.
  * What came before an error must be thrown away.
  *
+ * @param name names the blob in messages.
  * @throws {SizeMismatchError} as soon as one byte too many arrives, or at the end.
  * @throws {DigestMismatchError} at the end.
  */
 export async function* verified(
   content: Bytes,
   expected: Pick<Descriptor, 'digest' | 'size'>,
+  name = `blob ${expected.digest}`,
 ): AsyncGenerator<Uint8Array> {
   const digester = createDigester(algorithmOf(expected.digest));
   let size = 0;
   for await (const chunk of content) {
     size += chunk.length;
-    if (size > expected.size) throw new SizeMismatchError(`blob ${expected.digest}`, expected.size, 'more');
+    if (size > expected.size) throw new SizeMismatchError(name, expected.size, 'more');
     digester.update(chunk);
     yield chunk;
   }
-  if (size !== expected.size) throw new SizeMismatchError(`blob ${expected.digest}`, expected.size, size);
+  if (size !== expected.size) throw new SizeMismatchError(name, expected.size, size);
   const found = digester.digest();
-  if (found !== expected.digest) throw new DigestMismatchError(`blob ${expected.digest}`, expected.digest, found);
+  if (found !== expected.digest) throw new DigestMismatchError(name, expected.digest, found);
 }
 
 /**
@@ -197,7 +199,8 @@ async function* fileBytes(path: string, size: number, { start = 0, end }: ByteRa
   }
 }
 
-async function openPlainFile(path: string): Promise<FileHandle> {
+/** Opens a file that must lie where it is named: a symbolic link is refused. */
+export async function openPlainFile(path: string): Promise<FileHandle> {
   try {
     // A FIFO in a blob's place must not keep the reader waiting.
     return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -206,7 +209,8 @@ async function openPlainFile(path: string): Promise<FileHandle> {
   }
 }
 
-function readError(error: unknown, path: string): unknown {
+/** What a failed reading of a file means to people. */
+export function readError(error: unknown, path: string): unknown {
   if (hasSystemCode(error, 'ELOOP', 'EMLINK')) {
     return new InvalidLayoutError(`${path}: expected a regular file, found a symbolic link, which is not followed`);
   }

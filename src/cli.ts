@@ -4,8 +4,11 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { addBuildCommands } from './cli/build';
+import { addDiffCommand } from './cli/diff';
 import { addIndexCommands } from './cli/image-index';
 import { addLayoutCommands } from './cli/layout';
+import { addOsImageCommand } from './cli/os-image';
+import { addPayloadCommands } from './cli/payload';
 import { addRegistryCommands } from './cli/registry';
 import { FileSystemError } from './errors';
 import { failureReport } from './terminal/failure';
@@ -23,7 +26,10 @@ function program(): Command {
   addBuildCommands(nxOci);
   addIndexCommands(nxOci);
   addLayoutCommands(nxOci);
+  addDiffCommand(nxOci);
   addRegistryCommands(nxOci);
+  addOsImageCommand(nxOci);
+  addPayloadCommands(nxOci);
   return nxOci;
 }
 

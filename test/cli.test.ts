@@ -14,8 +14,11 @@ import {
   tagOf,
 } from '../src';
 import { addBuildCommands } from '../src/cli/build';
+import { addDiffCommand } from '../src/cli/diff';
 import { addIndexCommands } from '../src/cli/image-index';
 import { addLayoutCommands } from '../src/cli/layout';
+import { addOsImageCommand } from '../src/cli/os-image';
+import { addPayloadCommands } from '../src/cli/payload';
 import { addRegistryCommands } from '../src/cli/registry';
 import { blobFile } from '../src/layout/paths';
 import {
@@ -38,7 +41,10 @@ describe('--help', () => {
   addBuildCommands(program);
   addIndexCommands(program);
   addLayoutCommands(program);
+  addDiffCommand(program);
   addRegistryCommands(program);
+  addOsImageCommand(program);
+  addPayloadCommands(program);
 
   /** All commands, with those below them, by the words that one types. */
   function allBelow(command: Command, words: string): [words: string, command: Command][] {
@@ -65,7 +71,7 @@ describe('--help', () => {
       Finished,
     ];
     expectSuccess(root);
-    const names = [...root.stdout.matchAll(/^ {2}(\w+)\b.*/gm)].map(([, name]) => name);
+    const names = [...root.stdout.matchAll(/^ {2}(\w[\w-]*).*/gm)].map(([, name]) => name);
     expect(names).toEqual([...program.commands.map((command) => command.name()), 'help']);
     expectSuccess(image);
     for (const term of ['--options <file>', '--output <directory>', '--platforms <list>', '--json', '-h, --help']) {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   constants,
   copyFileSync,
@@ -14,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, expect } from '@jest/globals';
+import { type Pack, pack } from 'tar-stream';
 import {
   appendLayer,
   type ByteRange,
@@ -26,12 +28,15 @@ import {
   type Image,
   layerEncoder,
   MissingBlobError,
+  newOsImage,
   type OciError,
+  type PayloadCompression,
   parsePlatform,
   type Ref,
   sealImage,
   tarOf,
   writeLayer,
+  writePayload,
   writeTree,
 } from '../src';
 import type { BlobSink, Blobs } from '../src/blob';
@@ -271,4 +276,34 @@ export function sourceOf(reference: string): ImageSource {
 export function codeBlocks(page: string, language: string): string[] {
   const text = readFileSync(join(repository, page), 'utf8');
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, code]) => code as string);
+}
+
+/** Bytes that do not compress, the same for each seed. */
+export function noise(size: number, seed = ''): Buffer {
+  return createHash('shake256', { outputLength: size }).update(seed).digest();
+}
+
+/** A real OS image in memory, of payloads by their names. */
+export async function sampleOsImage(
+  payloads: Readonly<Record<string, Uint8Array>>,
+  level?: PayloadCompression,
+): Promise<Image> {
+  const written = await Promise.all(
+    Object.entries(payloads).map(([name, bytes]) => writePayload(name, bytesBlob(bytes), memorySink, level)),
+  );
+  return newOsImage(written, { id: 'os', name: 'OS', version: '1.0', variant: 'x86_64' });
+}
+
+/** What a header of a tar file may say. */
+export type TarHeader = Parameters<Pack['entry']>[0];
+
+/** A tar file of headers as they are, hostile ones too; the time of each is the beginning of 1970 unless it says another. */
+export async function tarWith(entries: readonly (readonly [header: TarHeader, text?: string])[]): Promise<Buffer> {
+  const stream = pack();
+  for (const [header, text] of entries) {
+    if (text === undefined) stream.entry({ mtime: new Date(0), ...header });
+    else stream.entry({ mtime: new Date(0), ...header }, text);
+  }
+  stream.finalize();
+  return collect(stream as Bytes);
 }

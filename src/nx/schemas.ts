@@ -4,6 +4,7 @@ import { InvalidOptionError } from '../errors';
 import { artifactExecutorSchema } from './artifact';
 import { imageExecutorSchema } from './image';
 import { indexExecutorSchema } from './image-index';
+import { osImageExecutorSchema } from './os-image';
 import { registryExecutorSchema } from './registry';
 import { releasePublishExecutorSchema } from './release-publish';
 
@@ -31,6 +32,11 @@ export const executorSchemas: Readonly<Record<string, ExecutorSchema>> = {
     title: 'Artifact',
     description: 'Builds an OCI artifact from files.',
     options: artifactExecutorSchema,
+  },
+  'os-image': {
+    title: 'OS image',
+    description: 'Builds OS images from payloads such as kernels and file systems, with a hash of each chunk.',
+    options: osImageExecutorSchema,
   },
   registry: {
     title: 'Registry',
