@@ -175,6 +175,38 @@ describe('image', () => {
     expect(asImage(await readLayout(join(here, 'out'))).manifest.layers).toHaveLength(1);
   });
 
+  test.each<
+    [
+      where: string,
+      options: object,
+      environment: NodeJS.ProcessEnv,
+      files: Record<string, string>,
+      store: string | undefined,
+    ]
+  >([
+    ['nowhere outside of a workspace', {}, {}, {}, undefined],
+    ['in a workspace', {}, {}, { 'elsewhere/nx.json': '{}' }, 'elsewhere/.nx/oci'],
+    ['where NX_OCI_STORE says', {}, { NX_OCI_STORE: 'named' }, {}, 'elsewhere/named'],
+    ['where the option says, first of all', { store: 'own' }, { NX_OCI_STORE: 'named' }, {}, 'here/own'],
+  ])('B4: what later builds can use again is kept %s', async (_, options, env, files, store) => {
+    const { here, elsewhere } = workspaceWith({ ...forPlatforms, ...options });
+    writeFiles(join(here, '..'), files);
+    const args = ['image', '--options', '../here/image.json', '--output', 'out'];
+    expectSuccess(await nxOci(args, { cwd: elsewhere, env }));
+    const stores = ['elsewhere/.nx/oci', 'elsewhere/named', 'here/own', 'here/.nx/oci'];
+    expect(stores.filter((path) => existsSync(join(here, '..', path, 'layers')))).toEqual(store ? [store] : []);
+  });
+
+  test.each(['out', 'out/store', '.'])('a store in %s, which the output is or lies in, is refused', async (store) => {
+    const { here } = workspaceWith({ ...forPlatforms, store });
+    const { code, stderr } = await nxOci(['image', '--options', 'image.json', '--output', 'out'], { cwd: here });
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining(`store: expected a directory apart from the output ${join(here, 'out')}, found`),
+    });
+    expect(existsSync(join(here, 'out'))).toBe(false);
+  });
+
   const failures: readonly [name: string, options: object | string, args: readonly string[], message: string][] = [
     ['no JSON', 'layers: []', [], 'here/image.json: expected JSON'],
     ['an unknown option', { layer: [] }, [], 'found "layer"'],

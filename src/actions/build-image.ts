@@ -1,3 +1,4 @@
+import { sep } from 'node:path';
 import { checkLevel, pieceThreads } from '../compression';
 import type { Digest } from '../digest';
 import { InvalidOptionError } from '../errors';
@@ -98,6 +99,7 @@ export async function buildImage({
   store,
   onProgress,
 }: BuildImage): Promise<BuiltImage> {
+  if (store !== undefined) checkStore(store, output);
   const created = createdTime(options.created, epoch);
   const plans = await planImages(options, base, created);
   const writer = await layoutWriter(output);
@@ -121,6 +123,17 @@ export async function buildImage({
     await threads.end();
     await writer.close();
   }
+}
+
+/** A layout is replaced as a whole, and a store may be deleted as one. */
+function checkStore(store: string, output: string): void {
+  const isWithin = (inner: string, outer: string) => inner === outer || inner.startsWith(`${outer}${sep}`);
+  if (!isWithin(store, output) && !isWithin(output, store)) return;
+  const expected = `a directory apart from the output ${output}`;
+  throw new InvalidOptionError(`store: expected ${expected}, found ${store}; set the option "store" or NX_OCI_STORE`, {
+    expected,
+    found: store,
+  });
 }
 
 /** One image before its layers are built: what it starts from, and what it will be called. */

@@ -96,6 +96,9 @@ export const imageOptionsSchema = z.strictObject({
     .max(largestLevel)
     .describe('From 1, the fastest, to the smallest: 9 for gzip (4 by default), 19 for zstd (2 by default).')
     .optional(),
+  store: text(
+    'A directory that keeps what later builds can use again, so that they cost what changed; relative like "from". By default NX_OCI_STORE or, in a workspace, .nx/oci.',
+  ).optional(),
 });
 
 export type ImageOptions = z.infer<typeof imageOptionsSchema>;

@@ -21,15 +21,16 @@ export interface ImageMemory {
 }
 
 /**
- * The lock file lies in a directory, and so does the store unless NX_OCI_STORE says otherwise. In CI nobody would commit what
- * a build adds to the lock file.
+ * The lock file lies in a directory, and so does the store unless an option or NX_OCI_STORE says otherwise. In CI nobody would
+ * commit what a build adds to the lock file.
  *
  * @param root absolute path of the workspace or, without one, of the working directory.
+ * @param store what the option says, if it does.
  */
-export function imageMemory(root: string, { NX_OCI_STORE, CI }: NodeJS.ProcessEnv): ImageMemory {
+export function imageMemory(root: string, { NX_OCI_STORE, CI }: NodeJS.ProcessEnv, store?: string): ImageMemory {
   return {
     root,
-    store: resolve(root, NX_OCI_STORE || join('.nx', 'oci')),
+    store: resolve(root, store || NX_OCI_STORE || join('.nx', 'oci')),
     isFrozen: CI !== undefined && CI !== 'false',
   };
 }

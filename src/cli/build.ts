@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { buildImage } from '../actions/build-image';
 import { sourceDateEpoch } from '../actions/created';
@@ -45,15 +45,16 @@ async function image(flags: { options: string; output: string; platforms?: strin
   const { platforms } = flags;
   const options = { ...fromFile, ...(platforms && { platforms }) };
   const root = dirname(file);
+  const store = storeFor(options.store, root);
   const progress = progressOn(process.stderr, process.env);
   try {
     const built = await buildImage({
       options,
       root,
       output: resolve(flags.output),
-      base: options.base === undefined ? undefined : baseSource(options.base, root),
+      base: options.base === undefined ? undefined : baseSource(options.base, root, store),
       epoch: sourceDateEpoch(process.env),
-      store: workspaceStore(process.cwd(), process.env),
+      store,
       onProgress: progress.layer,
     });
     progress.stop();
@@ -64,14 +65,15 @@ async function image(flags: { options: string; output: string; platforms?: strin
 }
 
 /** Outside of a workspace there is a store only where one is named: nothing is written where nobody expects it. */
-function workspaceStore(directory: string, environment: NodeJS.ProcessEnv): string | undefined {
-  const isNamed = Boolean(environment.NX_OCI_STORE) || existsSync(join(directory, 'nx.json'));
-  return isNamed ? imageMemory(directory, environment).store : undefined;
+function storeFor(option: string | undefined, root: string): string | undefined {
+  if (option !== undefined) return resolve(root, option);
+  const isNamed = Boolean(process.env.NX_OCI_STORE) || existsSync('nx.json');
+  return isNamed ? imageMemory(process.cwd(), process.env).store : undefined;
 }
 
 /** A layout by its path from the options file, or an image in a registry, locked in the directory where `lock` locks it. */
-function baseSource(base: string, root: string): ImageSource {
+function baseSource(base: string, root: string, store: string | undefined): ImageSource {
   const reference = parseImageReference(base, root);
   if (!isInRegistry(reference)) return layoutSource(reference);
-  return lockedSource(reference, registries(), imageMemory(process.cwd(), process.env));
+  return lockedSource(reference, registries(), imageMemory(process.cwd(), process.env, store));
 }

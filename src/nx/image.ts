@@ -20,9 +20,9 @@ export async function runImage(rawOptions: unknown, context: ExecutorContext): P
       options,
       root: context.root,
       output,
-      base: options.base === undefined ? undefined : sourceFor(options.base, 'base', context),
+      base: options.base === undefined ? undefined : sourceFor(options.base, 'base', context, options.store),
       epoch: sourceDateEpoch(process.env),
-      store: imageMemory(context.root, process.env).store,
+      store: imageMemory(context.root, process.env, options.store).store,
       onProgress: progress.layer,
     });
     return imageReport(built, shownOutput);

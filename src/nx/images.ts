@@ -26,11 +26,15 @@ export function resolveImages(text: string, option: string, context: ExecutorCon
   );
 }
 
-/** The manifests that an option names, from wherever they are. */
-export function sourceFor(text: string, option: string, context: ExecutorContext): ImageSource {
+/**
+ * The manifests that an option names, from wherever they are.
+ *
+ * @param store the option of that name, if it is set.
+ */
+export function sourceFor(text: string, option: string, context: ExecutorContext, store?: string): ImageSource {
   const reference = resolveImages(text, option, context);
   if (!isInRegistry(reference)) return layoutSource(reference);
-  return lockedSource(reference, registries(), imageMemory(context.root, process.env));
+  return lockedSource(reference, registries(), imageMemory(context.root, process.env, store));
 }
 
 function layoutOfTarget(text: string, option: string, context: ExecutorContext): string | undefined {

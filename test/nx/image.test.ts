@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { asImage, readLayout, readLayoutIndex, tagOf, verifyLayout } from '../../src';
@@ -100,6 +100,11 @@ describe('the image executor in a workspace', () => {
     expect(printed).toContain(message);
     expect(printed).not.toMatch(/^ {4}at /m);
     expect(existsSync(dist(project))).toBe(false);
+  });
+
+  test('B4: what later builds can use again is kept in the workspace, and never in git', () => {
+    expect(readdirSync(join(workspace, '.nx/oci/layers')).length).toBeGreaterThan(1);
+    expect(readFileSync(join(workspace, '.nx/oci/.gitignore'), 'utf8')).toBe('*\n');
   });
 
   test('a failure writes nothing', () => {
