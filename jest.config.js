@@ -7,4 +7,6 @@ module.exports = {
   transformIgnorePatterns: ['/node_modules/(?!@noble/|@cloudpss/)'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testTimeout: 30_000,
+  // Jest would leave one core to its watch mode: of two, half.
+  maxWorkers: '100%',
 };
