@@ -7,7 +7,7 @@ const MEBIBYTE = 1024 * 1024;
 const PAGE_SIZE = 4096;
 
 /** The sizes of a small kernel and a small file system, in MiB. */
-const SIZES = { 'kernel.efi': 8, system: 48 };
+const SIZES = { 'kernel.efi': 8, system: 192 };
 
 /** Writes stand-ins for a kernel and a file system per architecture, in `linux-amd64` and `linux-arm64`, replacing what was there. */
 export function writePayloads(directory: string): void {
