@@ -1,6 +1,6 @@
 import { median, type Sample, type Series } from './measure';
 
-export const goalIds = ['P1', 'P2', 'P3', 'P6', 'P7', 'P8', 'P10', 'P11', 'P12'] as const;
+export const goalIds = ['P1', 'P2', 'P3', 'P4', 'P5', 'P6', 'P7', 'P8', 'P9', 'P10', 'P11', 'P12', 'P13'] as const;
 
 export type GoalId = (typeof goalIds)[number];
 
@@ -29,6 +29,12 @@ export const buildGoals: readonly BuildGoal[] = [
   { id: 'P3', own: 'nx-oci-zstd', peer: 'umoci', wallAtMost: { W1: 0.5, W2: 0.5, W3: 0.5 }, layerAtMost: 1 },
 ];
 
+/** By what happened to the payload; see rebuilds.ts. */
+const rebuildGoals: Readonly<Record<string, { goal: GoalId; atMost: number }>> = {
+  changed: { goal: 'P4', atMost: 0.2 },
+  unchanged: { goal: 'P5', atMost: 0.05 },
+};
+
 /** One of our builds against a peer's; with zstd only where there is a goal for it. */
 export function compareBuilds(own: Series, peer: Series): readonly Comparison[] {
   const goal = buildGoals.find((candidate) => candidate.own === own.program.id && candidate.peer === peer.program.id);
@@ -39,6 +45,13 @@ export function compareBuilds(own: Series, peer: Series): readonly Comparison[] 
     compare(`${prefix}time`, ratio(own, peer, figures.wallSeconds), goal?.id, goal?.wallAtMost[peer.workload.id]),
     compare(`${prefix}bytes`, ratio(own, peer, figures.layerBytes), goal?.id, goal?.layerAtMost),
   ].filter(isKnown);
+}
+
+/** A build of what was built before, against one that knows nothing of it. */
+export function compareRebuild(cold: Series, again: Series): readonly Comparison[] {
+  const { goal, atMost } = rebuildGoals[again.program.id] ?? {};
+  const isGoal = again.workload.id === 'W1';
+  return [compare('time', ratio(again, cold, figures.wallSeconds), isGoal ? goal : undefined, atMost)].filter(isKnown);
 }
 
 export function compareMemory(small: Series, large: Series): readonly Comparison[] {
@@ -58,6 +71,17 @@ export function judgeIndex(series: Series): readonly Comparison[] {
     compare('copied MB', medianOf(series, figures.copiedBytes) / 1e6, 'P8', 0),
     compare('written MB', medianOf(series, figures.writtenBytes) / 1e6, undefined, undefined),
   ].filter(isKnown);
+}
+
+/** Our verification against a program that only hashes. */
+export function compareVerification(ours: Series, peer: Series): readonly Comparison[] {
+  return [compare('time', ratio(ours, peer, figures.wallSeconds), 'P9', 0.7)].filter(isKnown);
+}
+
+/** What an executor takes above what Nx takes for any. */
+export function compareTargetRuns(image: Series, other: Series): readonly Comparison[] {
+  const more = medianOf(image, figures.wallSeconds) - medianOf(other, figures.wallSeconds);
+  return [compare('seconds more', more, other.program.id === 'empty' ? 'P13' : undefined, 0.3)].filter(isKnown);
 }
 
 /** Ours against a peer, pushing or pulling the same. */

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import type { Workload } from './workloads';
 
@@ -66,16 +66,30 @@ export interface Finished extends Usage {
   readonly stdout: string;
 }
 
+/** A fresh directory for one run. */
+export async function inRoom<T>(scratch: string, work: (room: string) => Promise<T>): Promise<T> {
+  const room = await mkdtemp(join(scratch, 'run-'));
+  try {
+    return await work(room);
+  } finally {
+    await rm(room, { recursive: true, force: true });
+  }
+}
+
 /**
  * Runs a command under GNU time, whose `wait4` yields the usage of the command and of its waited-for descendants.
  * The detour also keeps this process out of the figure: a child starts with the peak memory of what it was forked from.
  */
-export async function runMeasured(command: readonly string[], directory: string): Promise<Finished> {
+export async function runMeasured(
+  command: readonly string[],
+  directory: string,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Finished> {
   const usageFile = join(directory, 'usage');
   const timed = ['--quiet', '--format', '%U %S %M %O', '--output', usageFile, ...command];
   execFileSync('sync', ['--file-system', directory]); // else a run pays for the writes of the one before
   const started = performance.now();
-  const stdout = await run(gnuTime(), timed, directory);
+  const stdout = await run(gnuTime(), timed, directory, environment);
   const wallSeconds = (performance.now() - started) / 1000;
   const [user = 0, system = 0, peakKibibytes = 0, sectors = 0] = (await readFile(usageFile, 'utf8'))
     .split(' ')
@@ -90,12 +104,24 @@ export async function runMeasured(command: readonly string[], directory: string)
   };
 }
 
-/** Runs a command to its end and returns what it printed; a failure carries the start of its stderr. */
-export function run(program: string, args: readonly string[], directory: string): Promise<string> {
+/** A store that somebody has for daily work would make a build look fast that is not. */
+const unset = { NX_OCI_STORE: undefined };
+
+/**
+ * Runs a command to its end and returns what it printed; a failure carries the start of its stderr.
+ *
+ * @param environment what it has besides that of this process; a variable that is undefined is not set.
+ */
+export function run(
+  program: string,
+  args: readonly string[],
+  directory: string,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd: directory,
-      env: { ...process.env, PATH: searchPath().join(delimiter) },
+      env: { ...process.env, ...unset, PATH: searchPath().join(delimiter), ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let stdout = '';

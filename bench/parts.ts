@@ -1,22 +1,28 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { emptyRun, idleRun, imageRun, newTargetRun, prepareNxWorkspace } from './executor';
 import {
   type Comparison,
   compareBuilds,
   compareLayoutCost,
   compareMemory,
+  compareRebuild,
   compareServing,
+  compareTargetRuns,
   compareTransferMemory,
   compareTransfers,
+  compareVerification,
   judgeIndex,
 } from './goals';
 import { prepareLayerLayout } from './layer-layout';
-import { type Contender, type OnSample, runMeasured, type Series, takeTurns } from './measure';
+import { type Contender, inRoom, type OnSample, runMeasured, type Series, takeTurns } from './measure';
 import { cli, ours, oursWithZstd, type Program } from './peers';
+import { coldBuild, newRebuild, type Rebuild } from './rebuilds';
 import { dockerRegistry, ourRegistry } from './registries';
 import { blobLoad, manifestLoad, newServing } from './serving';
 import { copiedBytes, prepareSources } from './sources';
 import { newPull, newPush, ourTransfer, type Transferrer } from './transfers';
+import { newVerification, type Verifier } from './verifying';
 import { type Payload, type PayloadId, preparePayload, removePayload } from './workloads';
 
 export interface Circumstances {
@@ -28,7 +34,17 @@ export interface Circumstances {
 
 /** One line of the table. */
 export interface Result extends Series {
-  readonly part: 'image' | 'memory' | 'createLayout' | 'index' | 'push' | 'pull' | 'serve';
+  readonly part:
+    | 'image'
+    | 'rebuild'
+    | 'memory'
+    | 'createLayout'
+    | 'index'
+    | 'verify'
+    | 'pull'
+    | 'push'
+    | 'serve'
+    | 'executor';
   /** Ours against this peer; in the parts of several workloads, this line against the smallest. */
   readonly comparisons: readonly Comparison[];
 }
@@ -49,6 +65,19 @@ export async function measureBuilds(
     part: 'image',
     comparisons: own.includes(series) ? [] : own.flatMap((one) => compareBuilds(one, series)),
   }));
+}
+
+/** P4 and P5: builds that find in a store what did not change, against one that finds nothing. */
+export async function measureRebuilds(
+  id: PayloadId,
+  rebuilds: readonly Rebuild[],
+  { scratch, rounds, onSample }: Circumstances,
+): Promise<readonly Result[]> {
+  const payload = await preparePayload(id, scratch);
+  const builds = [coldBuild, ...rebuilds].map((rebuild) => newRebuild(rebuild, payload, scratch));
+  const all = await takeTurns(builds, rounds, onSample);
+  await removePayload(payload);
+  return againstFirst('rebuild', all, compareRebuild);
 }
 
 /** P6: what our build keeps in memory must not grow with the payload. */
@@ -80,6 +109,21 @@ export async function measureIndex({ scratch, rounds, onSample }: Circumstances)
   const program = { id: 'index', name: 'nx-oci index create --all' };
   const all = await takeTurns([{ program, workload, run }], rounds, onSample);
   return all.map((series) => ({ ...series, part: 'index', comparisons: judgeIndex(series) }));
+}
+
+/** P9: reading and comparing all blobs of a layout, against hashing them. */
+export async function measureVerification(
+  verifiers: readonly Verifier[],
+  { scratch, rounds, onSample }: Circumstances,
+): Promise<readonly Result[]> {
+  const layout = await prepareLayerLayout('W5-2GB', scratch);
+  const all = await takeTurns(
+    verifiers.map((verifier) => newVerification(verifier, layout, scratch)),
+    rounds,
+    onSample,
+  );
+  await rm(dirname(layout.path), { recursive: true });
+  return againstFirst('verify', all, compareVerification);
 }
 
 /** P10 and P11: the same image to docker-registry and back, by us and by others; and ours with a larger one, for memory. */
@@ -124,6 +168,15 @@ export async function measureServing({ scratch, rounds, onSample }: Circumstance
   return results;
 }
 
+/** P13: what our executor takes when all is built, above what Nx takes to run anything. */
+export async function measureExecutor({ scratch, rounds, onSample }: Circumstances): Promise<readonly Result[]> {
+  const workspace = await prepareNxWorkspace(scratch);
+  const runs = [imageRun, emptyRun, idleRun].map((target) => newTargetRun(target, workspace));
+  const all = await takeTurns(runs, rounds, onSample);
+  await rm(workspace.directory, { recursive: true });
+  return againstFirst('executor', all, compareTargetRuns);
+}
+
 function newBuild(program: Program, payload: Payload, scratch: string): Contender {
   const { id, name } = program;
   const { directory: _, ...workload } = payload;
@@ -150,15 +203,6 @@ function newLayoutCost(blobs: number, scratch: string): Contender {
     workload: { id: `${blobs} blobs`, description: 'an index of images that share nothing' },
     run,
   };
-}
-
-async function inRoom<T>(scratch: string, work: (room: string) => Promise<T>): Promise<T> {
-  const room = await mkdtemp(join(scratch, 'run-'));
-  try {
-    return await work(room);
-  } finally {
-    await rm(room, { recursive: true, force: true });
-  }
 }
 
 function againstFirst(

@@ -6,17 +6,22 @@ import type { OnSample } from './measure';
 import {
   type Circumstances,
   measureBuilds,
+  measureExecutor,
   measureIndex,
   measureLayoutCost,
   measureMemory,
+  measureRebuilds,
   measureServing,
   measureTransfers,
+  measureVerification,
   type Result,
 } from './parts';
 import { ours, oursWithZstd, type Program, peers, versionOf } from './peers';
+import { nothingChanged, oneFileChanged, type Rebuild } from './rebuilds';
 import { dockerRegistry } from './registries';
 import { describeMachine, renderReport, writeJson } from './report';
 import { ourTransfer, type Transferrer, transferPeers } from './transfers';
+import { opensslVerifier, ourVerifier } from './verifying';
 import type { PayloadId } from './workloads';
 
 interface Options {
@@ -35,7 +40,7 @@ const command = new Command('npm run bench --')
   .description('Measures nx-oci against other programs, in turns, and prints one table.')
   .option('--runs <n>', `runs of each program (default: ${defaultRuns}, and 1 for P6)`, positiveInteger)
   .option('--only <ids>', `what to measure, of ${goalIds} (default: all, and programs no goal names)`, listOf(goalIds))
-  .option('--workloads <ids>', `payloads for P1 to P3, of ${buildWorkloads} (default: all)`, listOf(buildWorkloads))
+  .option('--workloads <ids>', `payloads for P1 to P5, of ${buildWorkloads} (default: all)`, listOf(buildWorkloads))
   .option('--peers <ids>', `programs to compare with, of ${peerIds()}`, listOf(peerIds()))
   .option('--work <directory>', 'where payloads and outputs are made', 'dist/bench/work')
   .option('--output <file>', 'where all samples go, as JSON', 'dist/bench/results.json')
@@ -69,15 +74,28 @@ async function measureAll(
   if (comparesBuilds(only)) {
     for (const id of workloads) results.push(...(await measureBuilds(id, programs, circumstances)));
   }
+  const rebuilds = rebuildsFor(only);
+  if (rebuilds.length > 0) {
+    for (const id of workloads) results.push(...(await measureRebuilds(id, rebuilds, circumstances)));
+  }
   if (only.includes('P6') && programs.includes(ours)) {
     results.push(...(await measureMemory({ ...circumstances, rounds: runs ?? 1 }))); // memory hardly varies
   }
   if (only.includes('P7')) results.push(...(await measureLayoutCost(circumstances)));
   if (only.includes('P8')) results.push(...(await measureIndex(circumstances)));
+  if (only.includes('P9')) {
+    const verifiers = [ourVerifier, opensslVerifier].filter(({ missing }) => missing() === undefined);
+    results.push(...(await measureVerification(verifiers, circumstances)));
+  }
   if (only.includes('P10')) results.push(...(await measureTransfers('pull', transferrers(), circumstances)));
   if (only.includes('P11')) results.push(...(await measureTransfers('push', transferrers(), circumstances)));
   if (only.includes('P12')) results.push(...(await measureServing(circumstances)));
+  if (only.includes('P13')) results.push(...(await measureExecutor(circumstances)));
   return results;
+}
+
+function rebuildsFor(goals: readonly GoalId[]): readonly Rebuild[] {
+  return [...(goals.includes('P4') ? [oneFileChanged] : []), ...(goals.includes('P5') ? [nothingChanged] : [])];
 }
 
 /** Us first, then those that are here. */
@@ -98,10 +116,14 @@ function chosenPrograms({ only = goalIds, peers: ids }: Options): readonly Progr
   return [...own, ...peers.filter(({ id }) => (ids ?? peersOf(only)).includes(id))];
 }
 
-/** What pushes, pulls and serves for comparison. */
+/** What verifies, pushes, pulls and serves for comparison. */
 function otherPrograms({ only = goalIds }: Options): readonly Pick<Program, 'name' | 'missing' | 'version'>[] {
   const transfers = only.includes('P10') || only.includes('P11');
-  return [...(transfers ? transferPeers : []), ...(transfers || only.includes('P12') ? [dockerRegistry] : [])];
+  return [
+    ...(only.includes('P9') ? [opensslVerifier] : []),
+    ...(transfers ? transferPeers : []),
+    ...(transfers || only.includes('P12') ? [dockerRegistry] : []),
+  ];
 }
 
 /** The peers that some goals name; for all goals all peers, with those that are only for reference. */

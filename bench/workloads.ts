@@ -1,5 +1,6 @@
 import { cp, mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 export interface Workload {
   readonly id: string;
@@ -36,6 +37,14 @@ export async function preparePayload(id: PayloadId, scratch: string): Promise<Pa
   await mkdir(directory, { recursive: true });
   await fill(directory);
   return { id, description, directory, ...(await measureTree(directory)) };
+}
+
+/**
+ * Waits until the files are so old that their times tell whether they change again: some file systems keep times in steps of
+ * two seconds.
+ */
+export function settle(): Promise<void> {
+  return setTimeout(3_000);
 }
 
 export async function removePayload({ directory }: Payload): Promise<void> {

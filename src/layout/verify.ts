@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
-import { type Blob, verified } from '../blob';
+import type { Blob } from '../blob';
 import type { Bytes, Compression } from '../compression';
 import { inLanes } from '../concurrency';
-import { algorithmOf, createDigester, type Digest } from '../digest';
-import { DigestMismatchError, LimitError, OciError } from '../errors';
-import { digested } from '../layer/layer';
+import { algorithmOf, createDigester, type Digest, type DigestAlgorithm } from '../digest';
+import { DigestMismatchError, OciError } from '../errors';
+import { verifyBlob } from '../hashing';
 import { maxUnpackedSize, unpacked } from '../layer/tar-file';
 import { type Image, type Ref, readConfig, walkRefs } from '../ref';
 import type { Descriptor } from '../spec/documents';
@@ -103,7 +103,9 @@ export async function verifyLayout(path: string, options: VerifyOptions = {}): P
   let bytes = 0;
   // A config that could not be read is a problem already.
   const known = new Set(problems.map(({ digest }) => digest));
-  await inLanes(checks.values(), availableParallelism(), async (check) => {
+  // The largest first: one that begins when all others have ended is read alone.
+  const bySize = [...checks.values()].sort((a, b) => b.descriptor.size - a.descriptor.size);
+  await inLanes(bySize, availableParallelism(), async (check) => {
     const { descriptor, referrer, claims } = check;
     if (known.has(descriptor.digest)) return;
     bytes += descriptor.size;
@@ -130,66 +132,74 @@ async function collectClaims(image: Image, checks: ReadonlyMap<Digest, BlobCheck
   }
 }
 
-/** Reads a blob for its digest and for what is said of the tar file inside: once, unless its compression is disputed. */
-async function checkBlob(check: BlobCheck, options: VerifyOptions, report: Report): Promise<void> {
-  const compressions = new Set([...check.claims.values()].map(({ compression = 'none' }) => compression));
-  for (const compression of compressions.size === 0 ? (['none'] as const) : compressions) {
-    await checkContent(check, compression, options, report);
-  }
-}
-
-async function checkContent(
-  { descriptor, blob, claims }: BlobCheck,
-  compression: Compression,
-  options: VerifyOptions,
-  report: Report,
-): Promise<void> {
-  const digesting = [...claims.values()]
-    .filter((claim) => claim.compression === compression)
-    .map((claim) => ({ ...claim, digester: createDigester(algorithmOf(claim.diffId)) }));
-  const content = digested(verified(blob().open(), descriptor), (chunk) => options.onProgress?.(chunk.length));
-  const limit = options.maxUnpackedSize ?? maxUnpackedSize;
-  const tar = compression === 'none' ? content : unpackedWhole(content, compression, limit, descriptor.digest);
-  for await (const chunk of tar) for (const { digester } of digesting) digester.update(chunk);
-  for (const { diffId, digester, referrer } of digesting) {
-    const found = digester.digest();
-    if (found === diffId) continue;
-    const thing = `layer ${descriptor.digest}: its diffID in the config`;
-    report(descriptor.digest, referrer, new DigestMismatchError(thing, diffId, found));
-  }
-}
-
 /**
- * Unpacks, and when that fails reads the compressed bytes to their end all the same: if they are not even what their
- * digest names, that is the problem, and the broken stream only follows from it.
+ * Compares a blob with its digest, and with what is said of the tar file inside. Both at once, because the one may run on
+ * another thread while the other unpacks: what is read once more was in memory a moment ago.
  */
-async function* unpackedWhole(
-  content: AsyncGenerator<Uint8Array>,
+async function checkBlob(check: BlobCheck, options: VerifyOptions, report: Report): Promise<void> {
+  const { descriptor, referrer, claims } = check;
+  const blob = check.blob();
+  const compressions = new Set([...claims.values()].flatMap(({ compression }) => compression ?? []));
+  const [whole, ...tars] = await Promise.allSettled([
+    verifyBlob(blob, descriptor, options.onProgress),
+    ...[...compressions].map((compression) => checkTar(blob, check, compression, options)),
+  ]);
+  // If the bytes are not even what their digest names, that is the problem, and the others only follow from it.
+  if (whole.status === 'rejected') throw whole.reason;
+  for (const tar of tars) {
+    if (tar.status === 'rejected') report(descriptor.digest, referrer, tar.reason);
+    else for (const { referrer, mismatch } of tar.value) report(descriptor.digest, referrer, mismatch);
+  }
+}
+
+/** Unpacks a layer, and tells which images are wrong about the tar file inside. */
+async function checkTar(
+  blob: Blob,
+  { descriptor, claims }: BlobCheck,
+  compression: Compression,
+  { maxUnpackedSize: limit = maxUnpackedSize }: VerifyOptions,
+): Promise<{ referrer: string; mismatch: DigestMismatchError }[]> {
+  const ofThis = [...claims.values()].filter((claim) => claim.compression === compression);
+  const algorithms = new Set(ofThis.map(({ diffId }) => algorithmOf(diffId)));
+  const digests = await tarDigests(blob, descriptor, compression, algorithms, limit);
+  return ofThis.flatMap(({ diffId, referrer }) => {
+    const found = digests.get(algorithmOf(diffId)) as Digest;
+    if (found === diffId) return [];
+    const thing = `layer ${descriptor.digest}: its diffID in the config`;
+    return { referrer, mismatch: new DigestMismatchError(thing, diffId, found) };
+  });
+}
+
+/** The digests of the tar file inside a layer. Its bytes are not verified: that is somebody else's. */
+async function tarDigests(
+  blob: Blob,
+  { digest, size }: Descriptor,
+  compression: Compression,
+  algorithms: ReadonlySet<DigestAlgorithm>,
+  limit: number,
+): Promise<ReadonlyMap<DigestAlgorithm, Digest>> {
+  const isPlain = compression === 'none';
+  // A plain layer is its own tar file.
+  if (isPlain && [...algorithms].every((algorithm) => algorithm === algorithmOf(digest))) {
+    return new Map([[algorithmOf(digest), digest]]);
+  }
+  const digesters = [...algorithms].map((algorithm) => [algorithm, createDigester(algorithm)] as const);
+  const content = blob.open({ end: size });
+  const tar = isPlain ? content : unpackedLayer(content, compression, limit, digest);
+  for await (const chunk of tar) for (const [, digester] of digesters) digester.update(chunk);
+  return new Map(digesters.map(([algorithm, digester]) => [algorithm, digester.digest()]));
+}
+
+async function* unpackedLayer(
+  content: Bytes,
   compression: Compression,
   limit: number,
   digest: Digest,
 ): AsyncGenerator<Uint8Array> {
-  // The decoder reads ahead, so that it may be the one who is told that the compressed bytes are wrong.
-  let failure: unknown;
-  const next = () =>
-    content.next().catch((error: unknown) => {
-      failure = error;
-      throw error;
-    });
-  // Ending the reader of the stream must not end the stream.
-  const kept: Bytes = { [Symbol.asyncIterator]: () => ({ next }) };
   try {
-    yield* unpacked(kept, compression, limit, `layer ${digest}`);
+    yield* unpacked(content, compression, limit, `layer ${digest}`);
   } catch (error) {
-    if (!(error instanceof LimitError)) await drain(kept);
-    if (failure !== undefined) throw failure;
     if (!(error instanceof OciError) || error.message.includes(digest)) throw error;
     throw new OciError(`layer ${digest}: ${error.message}`, { cause: error });
-  } finally {
-    await content.return(undefined);
   }
-}
-
-async function drain(content: Bytes): Promise<void> {
-  for await (const _ of content);
 }

@@ -1,7 +1,7 @@
-import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { describe, expect, test } from '@jest/globals';
+import { beforeEach, describe, expect, test } from '@jest/globals';
 import {
   type Blobs,
   bytesBlob,
@@ -130,6 +130,14 @@ describe('O16: a sound layout', () => {
     ["Docker's layer", () => handmade([{ ...goodLayer, mediaType: mediaTypes.dockerLayerGzip }])],
     ["Docker's foreign layer", () => handmade([{ ...goodLayer, mediaType: mediaTypes.dockerLayerForeign }])],
     ['a plain layer', () => handmade([{ ...goodLayer, mediaType: mediaTypes.layer, bytes: tar }])],
+    [
+      'a plain layer whose diffID is of another algorithm than its digest',
+      () => handmade([{ mediaType: mediaTypes.layer, bytes: tar, diffId: digestOf(tar, 'sha512') }]),
+    ],
+    [
+      'a layer that two images name by diffIDs of two algorithms',
+      () => handmade([goodLayer, { ...goodLayer, diffId: digestOf(tar, 'sha512') }]),
+    ],
     ['an image without layers', () => handmade([], { config: { rootfs: { type: 'layers', diff_ids: null } } })],
     ['the same layer twice', () => handmade([goodLayer, goodLayer])],
     ['an empty index', () => newIndex([])],
@@ -226,6 +234,11 @@ describe('O16: what a config says of its layers', () => {
       `its diffID in the config: expected digest ${digestOf(zipped)}, found ${tarDigest}`,
     ],
     [
+      'a wrong diffID of another algorithm, plain',
+      { mediaType: mediaTypes.layer, bytes: tar, diffId: digestOf(zipped, 'sha512') },
+      `its diffID in the config: expected digest ${digestOf(zipped, 'sha512')}, found ${digestOf(tar, 'sha512')}`,
+    ],
+    [
       'a gzip layer whose media type says plain',
       { ...goodLayer, mediaType: mediaTypes.layer },
       `expected digest ${tarDigest}, found ${digestOf(zipped)}`,
@@ -299,6 +312,25 @@ describe('O16: what a config says of its layers', () => {
     ]);
   });
 
+  test('a damaged plain layer is a wrong digest, and no wrong diffID', async () => {
+    const path = await writtenLayout(handmade([{ ...goodLayer, mediaType: mediaTypes.layer, bytes: tar }]));
+    damage(path, tarDigest);
+    expect((await verifyLayout(path)).problems.map(({ message }) => message)).toEqual([
+      expect.stringContaining(`blob ${tarDigest}: expected digest ${tarDigest}`),
+    ]);
+  });
+
+  test('a layer with more behind it is too long, whatever that unpacks to', async () => {
+    const path = await writtenLayout(handmade([goodLayer]));
+    const digest = digestOf(zipped);
+    rmSync(blobFile(path, digest));
+    writeFileSync(blobFile(path, digest), Buffer.concat([zipped, bomb]));
+    const { problems } = await verifyLayout(path, { maxUnpackedSize: 1_000_000 });
+    expect(problems.map(({ message }) => message)).toEqual([
+      expect.stringContaining(`blob ${digest}: expected ${zipped.length} bytes, found more`),
+    ]);
+  });
+
   test.each<[string, HandmadeLayer[], object, string]>([
     [
       'ACCEPTANCE 15: too few diff_ids',
@@ -332,6 +364,39 @@ describe('O16: what a config says of its layers', () => {
     expect(problems.map(({ digest, referrer }) => [digest, referrer]).sort()).toEqual(
       [lying, mistyped].map((image) => [digestOf(zipped), image.digest]).sort(),
     );
+  });
+});
+
+describe('O16: layers that are large enough for other threads', () => {
+  const contents = ['a', 'b', 'c', 'd'].map((text) => Buffer.alloc(20_000_000, text));
+  const digests = contents.map((bytes) => digestOf(bytes));
+  const plain = contents.map((bytes) => ({ mediaType: mediaTypes.layer, bytes, diffId: digestOf(bytes) }));
+  let path: string;
+  beforeEach(async () => {
+    path = await writtenLayout(handmade([...plain, goodLayer]));
+  });
+
+  test('have no problems, and are counted', async () => {
+    let seen = 0;
+    const verification = await verifyLayout(path, { onProgress: (bytes) => (seen += bytes) });
+    expect(verification).toMatchObject({ problems: [], blobs: 6, bytes: seen });
+    expect(seen).toBeGreaterThan(80_000_000);
+  });
+
+  test('ACCEPTANCE 18, 19, 20: are named when they are wrong', async () => {
+    const [flipped, missing, shorter, link] = digests as [Digest, Digest, Digest, Digest];
+    damage(path, flipped);
+    rmSync(blobFile(path, missing));
+    truncateSync(blobFile(path, shorter), 19_999_999);
+    renameSync(blobFile(path, link), join(path, 'elsewhere'));
+    symlinkSync(join(path, 'elsewhere'), blobFile(path, link));
+    const { problems } = await verifyLayout(path);
+    expect(problems.map(({ digest, message }) => [digest, message])).toEqual([
+      [flipped, expect.stringContaining(`blob ${flipped}: expected digest ${flipped}, found`)],
+      [missing, expect.stringContaining(`blob ${missing}: expected it because manifest`)],
+      [shorter, expect.stringContaining('expected 20000000 bytes, found 19999999')],
+      [link, expect.stringContaining('found a symbolic link')],
+    ]);
   });
 });
 
