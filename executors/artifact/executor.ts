@@ -1,6 +1,5 @@
 import type { ExecutorContext, PromiseExecutor } from '@nx/devkit';
-import { runArtifact } from '../../src/nx/artifact';
-import { reported } from '../../src/nx/reported';
+import { reported, runArtifact } from '../../src/nx/executors';
 
 /** See docs/artifact.md. */
 const executor: PromiseExecutor<unknown> = (options: unknown, context: ExecutorContext) =>

@@ -1,6 +1,5 @@
 import type { ExecutorContext, PromiseExecutor } from '@nx/devkit';
-import { runImage } from '../../src/nx/image';
-import { reported } from '../../src/nx/reported';
+import { reported, runImage } from '../../src/nx/executors';
 
 /** Builds one image per platform; see docs/image.md. */
 const executor: PromiseExecutor<unknown> = (options: unknown, context: ExecutorContext) =>

@@ -1,6 +1,5 @@
 import type { ExecutorContext, PromiseExecutor } from '@nx/devkit';
-import { runIndex } from '../../src/nx/image-index';
-import { reported } from '../../src/nx/reported';
+import { reported, runIndex } from '../../src/nx/executors';
 
 /** See docs/index.md. */
 const executor: PromiseExecutor<unknown> = (options: unknown, context: ExecutorContext) =>

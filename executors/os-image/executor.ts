@@ -1,6 +1,5 @@
 import type { ExecutorContext, PromiseExecutor } from '@nx/devkit';
-import { runOsImage } from '../../src/nx/os-image';
-import { reported } from '../../src/nx/reported';
+import { reported, runOsImage } from '../../src/nx/executors';
 
 /** See docs/os-image.md. */
 const executor: PromiseExecutor<unknown> = (options: unknown, context: ExecutorContext) =>

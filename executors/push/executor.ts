@@ -1,6 +1,5 @@
 import type { ExecutorContext, PromiseExecutor } from '@nx/devkit';
-import { runPush } from '../../src/nx/push';
-import { reported } from '../../src/nx/reported';
+import { reported, runPush } from '../../src/nx/executors';
 
 /** See docs/push.md. */
 const executor: PromiseExecutor<unknown> = (options: unknown, context: ExecutorContext) =>

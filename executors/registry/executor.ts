@@ -1,2 +1,2 @@
 /** See docs/registry.md. */
-export { runRegistry as default } from '../../src/nx/registry';
+export { runRegistry as default } from '../../src/nx/executors';

@@ -1,6 +1,5 @@
 import type { ExecutorContext, PromiseExecutor } from '@nx/devkit';
-import { runReleasePublish } from '../../src/nx/release-publish';
-import { reported } from '../../src/nx/reported';
+import { reported, runReleasePublish } from '../../src/nx/executors';
 
 /** See docs/release-publish.md. */
 const executor: PromiseExecutor<unknown> = (options: unknown, context: ExecutorContext) =>

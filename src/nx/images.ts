@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ExecutorContext, getOutputsForTargetAndConfiguration, parseTargetString } from '@nx/devkit';
+import type { ExecutorContext } from '@nx/devkit';
 import { type ImageReference, isInRegistry, parseImageReference } from '../actions/image-reference';
 import { imageMemory, lockedSource } from '../actions/lock-images';
 import { InvalidOptionError } from '../errors';
 import { type ImageSource, layoutSource } from '../layout/source';
 import { registries } from '../terminal/registries';
+import { devkit } from './devkit';
 
 /**
  * What an option names: the layout that a target builds ("os-base:image"), one by its path in the workspace, or an image in
@@ -40,6 +41,7 @@ export function sourceFor(text: string, option: string, context: ExecutorContext
 function layoutOfTarget(text: string, option: string, context: ExecutorContext): string | undefined {
   const [first, ...rest] = text.split(':');
   if (!first || rest.length === 0) return undefined;
+  const { getOutputsForTargetAndConfiguration, parseTargetString } = devkit();
   const { project, target, configuration } = parseTargetString(text, context);
   const node = context.projectGraph.nodes[project];
   if (node?.data.targets?.[target] === undefined) return undefined;

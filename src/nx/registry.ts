@@ -1,5 +1,4 @@
 import type { ExecutorContext } from '@nx/devkit';
-import * as devkit from '@nx/devkit';
 import * as z from 'zod';
 import { isInRegistry } from '../actions/image-reference';
 import { registryOptionsSchema } from '../actions/registry-options';
@@ -10,6 +9,7 @@ import type { Registry } from '../registry/server/start-registry';
 import { checkDocument } from '../spec/json';
 import { failureReport } from '../terminal/failure';
 import { registryReport } from '../terminal/reports';
+import { devkit } from './devkit';
 import { resolveImages } from './images';
 import { targetName } from './target';
 
@@ -43,15 +43,15 @@ export async function* runRegistry(
   let registry: Registry;
   try {
     registry = await startTarget(rawOptions, context);
-    devkit.logger.info(registryReport(registry.url, await servedReferences(registry)));
+    devkit().logger.info(registryReport(registry.url, await servedReferences(registry)));
   } catch (error) {
-    devkit.logger.error(failureReport(error));
+    devkit().logger.error(failureReport(error));
     yield { success: false };
     return;
   }
   const ended = endOfRun();
   // Nx 23 has no such signal.
-  devkit.emitReadySignal?.(registry.url);
+  devkit().emitReadySignal?.(registry.url);
   yield { success: true, baseUrl: registry.url };
   await ended;
   await registry.close();
