@@ -5,6 +5,7 @@ import { type Blob, type BlobSink, type FileBlob, fileBlob, isFileBlob, verified
 import type { Bytes } from '../compression';
 import { createDigester, type Digest } from '../digest';
 import { fileSystemStep, hasSystemCode, InvalidLayoutError } from '../errors';
+import { verifyBlob } from '../hashing';
 import type { Descriptor } from '../spec/documents';
 import { namesIn, stagingPrefix } from './paths';
 
@@ -100,7 +101,7 @@ async function stageFile(
 ): Promise<string | undefined> {
   try {
     await linkOrCopy(blob, path);
-    for await (const _ of verified(fileBlob(path, blob.size).open(), expected));
+    await verifyBlob(fileBlob(path, blob.size), expected);
     return path;
   } catch (error) {
     await rm(path, { force: true });

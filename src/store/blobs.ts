@@ -1,8 +1,9 @@
 import { lstat, mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type Blob, type Blobs, bytesBlob, type FileBlob, fileBlob, readVerified, verified } from '../blob';
+import { type Blob, type Blobs, bytesBlob, type FileBlob, fileBlob, readVerified } from '../blob';
 import type { Digest } from '../digest';
 import { fileSystemStep, hasSystemCode } from '../errors';
+import { verifyBlob } from '../hashing';
 import { blobIn, blobsDirectory } from '../layout/paths';
 import { linkOrCopy, openStage, removeAbandonedStages, type Stage } from '../layout/stage';
 import type { Descriptor } from '../spec/documents';
@@ -91,12 +92,10 @@ function swept(store: string): Promise<void> {
 }
 
 async function isWhole(file: FileBlob, descriptor: Descriptor): Promise<boolean> {
-  try {
-    for await (const _ of verified(file.open(), descriptor));
-    return true;
-  } catch {
-    return false;
-  }
+  return verifyBlob(file, descriptor).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** The store may lie in a workspace, and is never part of it. */
