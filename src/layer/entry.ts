@@ -34,6 +34,9 @@ export function compareNames(a: string, b: string): number {
 
 const surrogate = /[\ud800-\udfff]/;
 
+/** What nearly all names are, and what nothing is to be done with: parts of letters and digits, none of which begins with a dot. */
+const plainName = /^[\w@+-][\w@+.-]*(?:\/[\w@+-][\w@+.-]*)*$/;
+
 /**
  * The name under which a path lies in a tar file: no slash at either end, no empty or `.` parts.
  *
@@ -45,6 +48,7 @@ const surrogate = /[\ud800-\udfff]/;
  * @throws {LayerSourceError}
  */
 export function entryName(path: string, thing: string): string {
+  if (plainName.test(path)) return path;
   const parts = path.split('/').filter((part) => part !== '' && part !== '.');
   if (path.includes('\0') || /^[A-Za-z]:[\\/]/.test(path) || path.split(/[\\/]/).includes('..')) {
     throw new LayerSourceError(
@@ -60,6 +64,7 @@ export function entryName(path: string, thing: string): string {
  * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts
  */
 export function rejectWhiteout(name: string, path: string): void {
+  if (!name.includes('.wh.')) return;
   const whiteout = name.split('/').find((part) => part.startsWith('.wh.'));
   if (whiteout === undefined) return;
   throw new LayerSourceError(

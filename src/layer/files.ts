@@ -1,6 +1,6 @@
 import { closeSync, constants, lstatSync, openSync, readlinkSync, readSync, type Stats, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { basename, join, posix, relative, sep } from 'node:path';
+import { basename, posix, relative, sep } from 'node:path';
 import fastGlob from 'fast-glob';
 import type { Bytes } from '../compression';
 import { FileSystemError, fileChanged, InvalidOptionError, isSystemError, LayerSourceError } from '../errors';
@@ -82,8 +82,8 @@ async function listSource(from: string, sources: FileSources): Promise<[name: st
     const isDirectory = target === '' || /\/\.?$/.test(to);
     return [[isDirectory ? within(checkedName(basename(from), from)) : target, listed(from)]];
   }
-  const names = (await globbed(from, sources)).map((path) => checkedName(path, join(from, path)));
-  const entries = withParents(names).map((name): [string, Listed] => [within(name), listed(join(from, name))]);
+  const names = (await globbed(from, sources)).map((path) => checkedName(path, `${from}/${path}`));
+  const entries = withParents(names).map((name): [string, Listed] => [within(name), listed(`${from}/${name}`)]);
   if (target !== '') entries.push([target, { path: from, stats: root }]);
   return entries;
 }
