@@ -42,12 +42,16 @@ export {
 export type { LayerEntry } from './layer/entry';
 export type { FileSources } from './layer/files';
 export { listFiles } from './layer/files';
-export type { Layer, LayerEncoder } from './layer/layer';
+export type { Layer, LayerEncoder, PieceEncoding } from './layer/layer';
 export { layerEncoder, writeLayer } from './layer/layer';
 export type { LayerContent, LayerLimits, LayerListing, ListedEntry } from './layer/listing';
 export { listLayer, maxListingSize } from './layer/listing';
+export type { NodeGroup, NodeLayer, NodeSources } from './layer/split-node';
+export { splitNode } from './layer/split-node';
 export { tarOf } from './layer/tar';
 export { maxUnpackedSize, writeTarFile } from './layer/tar-file';
+export type { EntryWriting } from './layer/write-entries';
+export { writeEntries } from './layer/write-entries';
 export { readArchive } from './layout/archive';
 export { createLayout, layoutTree, reachableBlobs } from './layout/create';
 export type { Collected, InsertOptions, LayoutDirectory } from './layout/directory';

@@ -307,3 +307,14 @@ export async function tarWith(entries: readonly (readonly [header: TarHeader, te
   stream.finalize();
   return collect(stream as Bytes);
 }
+
+/** Runs as a user whom the file system can refuse something; the files of this process are none of theirs. */
+export async function asOrdinaryUser<T>(action: () => Promise<T>): Promise<T> {
+  if (process.geteuid?.() !== 0) return action();
+  process.seteuid?.(65534);
+  try {
+    return await action();
+  } finally {
+    process.seteuid?.(0);
+  }
+}

@@ -30,7 +30,8 @@ export interface PieceTask {
   readonly level: number;
   /** Whether its content is to be named; a compressed piece of the same name is taken instead of compressing again. */
   readonly isNamed: boolean;
-  readonly known?: StoredPiece | undefined;
+  /** Where such pieces may be, the likeliest first. */
+  readonly known?: readonly StoredPiece[];
 }
 
 /** Where the compressed form of a piece lies. */
@@ -104,19 +105,34 @@ export function pieceMaker(tools: PieceTools): (task: PieceTask) => Piece | { re
     }
   };
 
+  const statusOf = ({ path, follow }: SourceFile) => (follow ? fs.statSync(path) : fs.lstatSync(path));
+
+  const isSame = (now: import('node:fs').Stats, { size, mtimeMs, ino, dev }: SourceFile): boolean =>
+    now.size === size && now.mtimeMs === mtimeMs && now.ino === ino && now.dev === dev;
+
+  /** Often because something else lies in its place, such as a link or a FIFO. */
+  const whyRefused = (source: SourceFile, error: NodeJS.ErrnoException): PieceFailure => {
+    const { path, size } = source;
+    try {
+      const now = statusOf(source);
+      if (!isSame(now, source)) return { path, size, read: 0, now: now.size };
+    } catch {
+      // The first refusal is the one to tell of.
+    }
+    const { code = '', errno = 0, syscall = '', message } = error;
+    return { path, code, errno, syscall, message };
+  };
+
   /** A file that changed between listing and reading is neither its old nor its new self in the piece. */
   const takePart = (block: Uint8Array, part: FilePart): PieceFailure | undefined => {
     const { source, start, length } = part;
-    const { path, follow, size } = source;
+    const { path, size } = source;
     try {
       const read = readPart(block, part);
-      const now = follow ? fs.statSync(path) : fs.lstatSync(path);
-      const same =
-        now.size === size && now.mtimeMs === source.mtimeMs && now.ino === source.ino && now.dev === source.dev;
-      return same && read === length ? undefined : { path, size, read: start + read, now: now.size };
+      const now = statusOf(source);
+      return isSame(now, source) && read === length ? undefined : { path, size, read: start + read, now: now.size };
     } catch (error) {
-      const { code = '', errno = 0, syscall = '', message } = error as NodeJS.ErrnoException;
-      return { path, code, errno, syscall, message };
+      return whyRefused(source, error as NodeJS.ErrnoException);
     }
   };
 
@@ -138,7 +154,7 @@ export function pieceMaker(tools: PieceTools): (task: PieceTask) => Piece | { re
   const readStored = ({ path, start, length, stored }: StoredPiece): Uint8Array | undefined => {
     try {
       const bytes = new Uint8Array(length);
-      const file = fs.openSync(path, O_RDONLY | O_NOFOLLOW);
+      const file = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
       try {
         for (let read = 0; read < length; ) {
           const more = fs.readSync(file, bytes, read, length - read, start + read);
@@ -154,16 +170,25 @@ export function pieceMaker(tools: PieceTools): (task: PieceTask) => Piece | { re
     }
   };
 
+  const reuse = (content: string, known: readonly StoredPiece[]) => {
+    for (const piece of known) {
+      const compressed = piece.content === content ? readStored(piece) : undefined;
+      if (compressed) return { compressed, stored: piece.stored };
+    }
+    return undefined;
+  };
+
   return (task) => {
-    const { block, files, isNamed, known } = task;
+    const { block, files, isNamed, known = [] } = task;
     for (const part of files) {
       const failure = takePart(block, part);
       if (failure) return { failure };
     }
     if (!isNamed) return { block, compressed: compress(block, task) };
     const content = nameOf(block);
-    const reused = known?.content === content ? readStored(known) : undefined;
-    const compressed = reused ?? compress(block, task);
-    return { block, compressed, content, stored: compressed && (reused ? known?.stored : nameOf(compressed)) };
+    const reused = reuse(content, known);
+    if (reused) return { block, content, ...reused };
+    const compressed = compress(block, task);
+    return { block, content, compressed, stored: compressed && nameOf(compressed) };
   };
 }

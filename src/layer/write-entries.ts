@@ -8,6 +8,7 @@ import {
   makeHere,
   type Piece,
   type PieceThreads,
+  pieceThreads,
   type StoredPiece,
 } from '../compression';
 import { inOrder } from '../concurrency';
@@ -30,8 +31,8 @@ const smallLayer = 2 * 2 ** 20;
 export interface EntryWriting {
   /** Seconds since 1970, of every entry; 0 by default. */
   readonly mtime?: number;
-  /** Do the reading and compressing. */
-  readonly threads: PieceThreads;
+  /** Do the reading and compressing; by default threads of their own. Those that are shared start once for many layers. */
+  readonly threads?: PieceThreads;
   /** Is told of each chunk of the tar file, in bytes. */
   readonly onBytes?: (bytes: number) => void;
   /** What an earlier build left of the layer. */
@@ -40,8 +41,8 @@ export interface EntryWriting {
 
 /** What is known of pieces from earlier builds, and learns of those that are made. */
 export interface PieceMemory {
-  /** A piece of the same entries; their files may have changed since. */
-  recall(key: string): StoredPiece | undefined;
+  /** Pieces of the same entries, the latest first; their files may have changed since. */
+  recall(key: string): readonly StoredPiece[];
   /** @param piece where its compressed form lies in the layer's blob. */
   learn(key: string, piece: Omit<StoredPiece, 'path'>): void;
 }
@@ -56,21 +57,39 @@ export async function writeEntries(
   entries: readonly LayerEntry[],
   sink: BlobSink,
   encoder: LayerEncoder,
-  { mtime = 0, threads, onBytes = () => undefined, memory }: EntryWriting,
+  writing: EntryWriting = {},
 ): Promise<Layer> {
+  const { mtime = 0, onBytes = () => undefined } = writing;
   const encoding = encoder.inPieces;
   if (encoding === undefined || !entries.every(isPlanned)) {
     const tar = digested(tarOf(entries, mtime), ({ length }) => onBytes(length));
     return writeLayer(tar, sink, encoder);
   }
+  if (writing.threads) return writePlanned(entries, sink, encoder.mediaType, encoding, writing, writing.threads);
+  const threads = pieceThreads();
+  try {
+    return await writePlanned(entries, sink, encoder.mediaType, encoding, writing, threads);
+  } finally {
+    await threads.end();
+  }
+}
+
+async function writePlanned(
+  entries: readonly PlannedEntry[],
+  sink: BlobSink,
+  mediaType: string,
+  encoding: PieceEncoding,
+  { mtime = 0, onBytes, memory }: EntryWriting,
+  threads: PieceThreads,
+): Promise<Layer> {
   const diffId = createDigester();
   const planned = planPieces(entries, mtime, pieceTargets[encoding.compression]);
   const pieces = madePieces(planned, encoding, makerFor(entries, encoding, threads), memory, (block) => {
     diffId.update(block);
-    onBytes(block.length);
+    onBytes?.(block.length);
   });
   const { digest, size, blob } = await sink.write(joined(pieces, encoding.compression));
-  return { descriptor: { mediaType: encoder.mediaType, digest, size }, diffId: diffId.digest(), blob };
+  return { descriptor: { mediaType, digest, size }, diffId: diffId.digest(), blob };
 }
 
 const isPlanned = (entry: LayerEntry): entry is PlannedEntry => entry.type !== 'file' || entry.source !== undefined;

@@ -55,20 +55,22 @@ export async function storedManifest(store: string, digest: Digest): Promise<Uin
 
 /** Puts verified content into the store. */
 export async function keep(store: string, digest: Digest, content: Blob): Promise<void> {
-  await putIn(store, digest, (stage) => stage.stageBlob(content, digest));
+  await putIn(store, placeOf(store, digest), (stage) => stage.stageBlob(content, digest));
 }
 
 /** Puts a file into the store that this process has just written as what it is; it is shared where the file system can. */
 export async function keepFile(store: string, digest: Digest, file: FileBlob): Promise<void> {
-  await putIn(store, digest, async (stage) => {
+  await putIn(store, placeOf(store, digest), async (stage) => {
     const path = stage.nextPath();
     await linkOrCopy(file, path);
     return path;
   });
 }
 
-async function putIn(store: string, digest: Digest, staged: (stage: Stage) => Promise<string>): Promise<void> {
-  const target = blobIn(join(store, blobsDirectory), digest);
+const placeOf = (store: string, digest: Digest): string => blobIn(join(store, blobsDirectory), digest);
+
+/** Moves a file that is complete to its place in the store. What a process that is killed leaves is swept by a later one. */
+export async function putIn(store: string, target: string, staged: (stage: Stage) => Promise<string>): Promise<void> {
   await fileSystemStep('create the directory', dirname(target), () => mkdir(dirname(target), { recursive: true }));
   await keepOutOfGit(store);
   await swept(store);

@@ -49,7 +49,7 @@ interface StoredBlob {
 async function blobsOf(store: string): Promise<StoredBlob[]> {
   const directory = join(store, blobsDirectory);
   const blobs: StoredBlob[] = [];
-  for (const digest of await blobsIn(directory)) {
+  for (const digest of await blobsIn(directory).catch(() => [])) {
     const path = blobIn(directory, digest);
     // Another process may have removed it just now.
     const stats = await lstat(path).catch(() => undefined);

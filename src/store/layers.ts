@@ -1,19 +1,20 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { stat, utimes, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
-import { type FileBlob, fileBlob, isFileBlob } from '../blob';
+import { type FileBlob, fileBlob, isFileBlob, readPlainFile } from '../blob';
 import type { StoredPiece } from '../compression';
 import { type Digest, isDigest } from '../digest';
-import { fileSystemStep, OciError } from '../errors';
-import type { LayerEntry } from '../layer/entry';
+import { fileSystemStep, isSystemError, OciError } from '../errors';
+import type { LayerEntry, ListedFile } from '../layer/entry';
 import type { Layer, PieceEncoding } from '../layer/layer';
 import type { PieceMemory } from '../layer/write-entries';
 import { blobIn, blobsDirectory, namesIn } from '../layout/paths';
+import { remove } from '../layout/stage';
 import { descriptorSchema } from '../spec/documents';
-import { keepFile } from './blobs';
+import { keepFile, putIn } from './blobs';
 
-/** Where a store has its records of layers: `<place>/<list>.json`. */
+/** Where a store has its records of layers: `<place>/<list>`. */
 const layersDirectory = 'layers';
 
 /**
@@ -21,6 +22,9 @@ const layersDirectory = 'layers';
  * this one would build.
  */
 const layerFormat = 1;
+
+/** More than any piece takes, in bytes: a record that says more is damaged. */
+const largestStoredPiece = 16 * 2 ** 20;
 
 /** Layers of one place that are remembered: as many branches can be changed between without building again. */
 const layersPerPlace = 4;
@@ -62,8 +66,8 @@ const pieceSchema = z.object({
   key: z.string(),
   content: z.string(),
   stored: z.string(),
-  start: z.number(),
-  length: z.number(),
+  start: z.int().nonnegative(),
+  length: z.int().positive().max(largestStoredPiece),
 });
 
 const recordSchema = z.object({
@@ -84,13 +88,13 @@ type LayerRecord = z.infer<typeof recordSchema>;
  */
 export async function layerMemory(store: string, inputs: LayerInputs): Promise<LayerMemory> {
   const directory = join(store, layersDirectory, placeKey(inputs));
-  const path = join(directory, `${listKey(inputs)}.json`);
+  const path = join(directory, listKey(inputs));
   const records = await readRecords(directory);
   const exact = records.find((record) => record.path === path)?.record;
-  const known = new Map<string, StoredPiece>();
-  for (const { record } of records) {
-    const blob = blobOf(store, record);
-    for (const { key, ...piece } of record.pieces) known.set(key, { ...piece, path: blob.path });
+  const known = new Map<string, StoredPiece[]>();
+  for (const { record } of records.toReversed()) {
+    const { path } = blobOf(store, record);
+    for (const { key, ...piece } of record.pieces) known.set(key, [...(known.get(key) ?? []), { ...piece, path }]);
   }
   const learned: LayerRecord['pieces'] = [];
   if (exact) await utimes(path, new Date(), new Date()).catch(() => undefined);
@@ -99,14 +103,14 @@ export async function layerMemory(store: string, inputs: LayerInputs): Promise<L
       layer: { descriptor: exact.descriptor, diffId: exact.diffId, blob: blobOf(store, exact) },
     }),
     pieces: {
-      recall: (key) => known.get(key),
+      recall: (key) => known.get(key) ?? [],
       learn: (key, piece) => void learned.push({ key, ...piece }),
     },
     keep: async ({ descriptor, diffId, blob }) => {
       if (!isFileBlob(blob)) return;
       const record: LayerRecord = { isSettled: isSettled(inputs), descriptor, diffId, pieces: learned };
       await keepLayer(store, blob, record, path).catch((error: unknown) => {
-        if (!(error instanceof OciError)) throw error;
+        if (!(error instanceof OciError || isSystemError(error))) throw error;
       });
     },
   };
@@ -119,50 +123,72 @@ interface StoredRecord {
   readonly usedAt: number;
 }
 
-/** The records of a place, the one that was used last at the end. What is damaged is none. */
+/** The records of a place, the one that was used last at the end. What is damaged or can't be read is none. */
 async function readRecords(directory: string): Promise<StoredRecord[]> {
   const records: StoredRecord[] = [];
-  for (const name of await namesIn(directory)) {
+  for (const name of await namesIn(directory).catch(() => [])) {
     const path = join(directory, name);
     try {
-      const record = recordSchema.parse(JSON.parse(await readFile(path, 'utf8')));
-      records.push({ path, record, usedAt: (await stat(path)).mtimeMs });
+      const record = parseRecord(name, Buffer.from(await readPlainFile(path)).toString());
+      if (record) records.push({ path, record, usedAt: (await stat(path)).mtimeMs });
     } catch {
-      // Another build removed it, or it was never complete.
+      // Another build removed it, or it is damaged.
     }
   }
   return records.sort((a, b) => a.usedAt - b.usedAt);
 }
+
+/** A record behind its seal: without one a damaged record could name another layer, which is whole. */
+function sealedRecord(name: string, record: LayerRecord): string {
+  const text = JSON.stringify(record);
+  return `${sealOf(name, text)}\n${text}`;
+}
+
+function parseRecord(name: string, sealed: string): LayerRecord | undefined {
+  const [seal, text = ''] = sealed.split('\n');
+  return seal === sealOf(name, text) ? recordSchema.parse(JSON.parse(text)) : undefined;
+}
+
+const sealOf = (name: string, text: string): string => createHash('sha256').update(name).update(text).digest('hex');
 
 /** All layers that a store remembers. */
 export async function storedLayers(
   store: string,
 ): Promise<{ readonly path: string; readonly digest: Digest; readonly usedAt: number }[]> {
   const places = join(store, layersDirectory);
-  const records = await Promise.all((await namesIn(places)).map((place) => readRecords(join(places, place))));
+  const names = await namesIn(places).catch(() => []);
+  const records = await Promise.all(names.map((place) => readRecords(join(places, place))));
   return records.flat().map(({ path, record, usedAt }) => ({ path, digest: record.descriptor.digest, usedAt }));
 }
 
 async function keepLayer(store: string, blob: FileBlob, record: LayerRecord, path: string): Promise<void> {
   await keepFile(store, record.descriptor.digest, blob);
-  const directory = dirname(path);
-  await fileSystemStep('create the directory', directory, () => mkdir(directory, { recursive: true }));
-  const unfinished = `${path}.${process.pid}`;
-  await fileSystemStep('write', unfinished, () => writeFile(unfinished, JSON.stringify(record)));
-  await fileSystemStep('rename a file to', path, () => rename(unfinished, path));
-  const older = (await readRecords(directory)).slice(0, -layersPerPlace);
-  for (const { path } of older) await fileSystemStep('remove', path, () => rm(path, { force: true }));
+  await putIn(store, path, async (stage) => {
+    const unfinished = stage.nextPath();
+    await fileSystemStep('write', unfinished, () => writeFile(unfinished, sealedRecord(basename(path), record)));
+    return unfinished;
+  });
+  await removeOlder(dirname(path));
 }
 
+/** What is damaged goes too. */
+async function removeOlder(directory: string): Promise<void> {
+  const paths = (await namesIn(directory)).map((name) => join(directory, name));
+  const latest = new Set((await readRecords(directory)).slice(-layersPerPlace).map(({ path }) => path));
+  for (const path of paths) if (!latest.has(path)) await remove(path);
+}
+
+/** Whatever else the bytes of a piece depend on is part of it, so that pieces of another kind are not taken. */
 function placeKey({ place, mediaType, encoding }: LayerInputs): string {
   return createHash('sha256')
-    .update(JSON.stringify([place, mediaType, encoding]))
+    .update(JSON.stringify([layerFormat, process.versions.zlib, place, mediaType, encoding]))
     .digest('hex');
 }
 
 /** What is to be built, and of what files: the same only if each of them is what it was. */
-function listKey({ entries, mtime }: LayerInputs): string {
-  const key = createHash('sha256').update(JSON.stringify([layerFormat, process.versions.zlib, mtime]));
+function listKey(inputs: LayerInputs): string {
+  const { entries, mtime } = inputs;
+  const key = createHash('sha256').update(JSON.stringify([placeKey(inputs), mtime]));
   for (const { name, type, mode, uid, gid, size, linkname, source } of entries) {
     const file = source && [source.dev, source.ino, source.mtimeMs, source.ctimeMs];
     key.update(JSON.stringify([name, type, mode, uid, gid, size, linkname, file]));
@@ -171,9 +197,8 @@ function listKey({ entries, mtime }: LayerInputs): string {
 }
 
 function isSettled({ entries, listedAt }: LayerInputs): boolean {
-  return entries.every(
-    ({ source }) => source === undefined || Math.max(source.mtimeMs, source.ctimeMs) < listedAt - settlingTime,
-  );
+  const isOld = ({ mtimeMs, ctimeMs }: ListedFile) => Math.max(mtimeMs, ctimeMs) < listedAt - settlingTime;
+  return entries.every(({ type, source }) => (source === undefined ? type !== 'file' : isOld(source)));
 }
 
 const blobOf = (store: string, { descriptor }: LayerRecord): FileBlob =>

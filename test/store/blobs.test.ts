@@ -11,9 +11,9 @@ import {
   SizeMismatchError,
 } from '../../src';
 import { type Blobs, noBlobs } from '../../src/blob';
-import { keep, storedBlobs, storedManifest } from '../../src/store/blobs';
 import { descriptorOf } from '../../src/ref';
 import type { Descriptor } from '../../src/spec/documents';
+import { keep, storedBlobs, storedManifest } from '../../src/store/blobs';
 import {
   collect,
   countingBlobs,
