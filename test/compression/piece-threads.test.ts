@@ -122,6 +122,14 @@ const changes: Readonly<Record<string, Change>> = {
   'grows much': (path, size) => appendFileSync(path, Buffer.alloc(size)),
   shrinks: (path, size) => truncateSync(path, size - 1),
   'is emptied': (path) => truncateSync(path, 0),
+  'grows, its time put back': (path) => {
+    appendFileSync(path, '+');
+    utimesSync(path, 1, 1);
+  },
+  'shrinks, its time put back': (path, size) => {
+    truncateSync(path, size - 1);
+    utimesSync(path, 1, 1);
+  },
   'is touched': (path) => utimesSync(path, 2, 2),
   'is rewritten in its place': (path, size) => writeFileSync(path, Buffer.alloc(size, 'y')),
   'is replaced by one of its size and time': (path, size) => {
@@ -338,15 +346,15 @@ describe('threads', () => {
 
   test('end with what they are at', async () => {
     const ended = pieceThreads(1);
-    const task = () => taskOf([], { block: new Uint8Array(4 * 2 ** 20), compression: 'zstd', level: 19 });
+    const task = (size: number) => taskOf([], { block: new Uint8Array(size), compression: 'zstd', level: 19 });
+    for (const each of [ended, threads]) await each.make(task(1));
     let isMade = false;
-    ended.make(task()).then(() => {
+    ended.make(task(4 * 2 ** 20)).then(() => {
       isMade = true;
     });
     await ended.end();
-    // As long as the other would have taken.
-    await threads.make(task());
-    await threads.make(task());
+    // As long as the other would have taken, and longer.
+    for (let round = 0; round < 3; round++) await threads.make(task(4 * 2 ** 20));
     expect(isMade).toBe(false);
   });
 });

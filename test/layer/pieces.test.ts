@@ -124,21 +124,32 @@ describe('the pieces together are the tar file', () => {
   });
 });
 
-describe('a piece is no larger than its memory', () => {
-  test.each(Array.from({ length: 2 }, (_, seed) => seed))('of small and large files, tree %i', (seed) => {
-    const random = seededRandom(seed);
-    const entries = Array.from({ length: 2000 }, (_, at) =>
-      file(`${at}`, random.below(random.one([100, target, 5 * target]))),
-    );
-    for (const { size } of plan(entries)) expect(size).toBeLessThanOrEqual(largestPiece(target));
-  });
+describe.each([target, 2 * 2 ** 20])(
+  'a piece is no larger than its memory, where they are of about %i bytes',
+  (about) => {
+    const sizesOf = (entries: readonly PlannedEntry[]) => [...planPieces(entries, 0, about)].map(({ size }) => size);
 
-  test('with the longest paths that a file system has before a large file', () => {
-    const path = 'é/'.repeat(1365);
-    const entries = [file('a', target / 4 - 1024), symlink(`${path}b`, path), file(`${path}c`, target), file('d', 9)];
-    for (const { size } of plan(entries)) expect(size).toBeLessThanOrEqual(largestPiece(target));
-  });
-});
+    test.each([0, 1])('of small and large files, tree %i', (seed) => {
+      const random = seededRandom(seed);
+      const upTo = () => random.one([100, about, 5 * about]);
+      const sizes = sizesOf(Array.from({ length: 1000 }, (_, at) => file(`${at}`, random.below(upTo()))));
+      expect(Math.max(...sizes)).toBeGreaterThan(about);
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(largestPiece(about));
+    });
+
+    test('with the longest paths that a file system has before a large file', () => {
+      const path = 'é/'.repeat(1365);
+      const entries = [file('a', about / 4 - 1024), symlink(`${path}b`, path), file(`${path}c`, about), file('d', 9)];
+      expect(Math.max(...sizesOf(entries))).toBeLessThanOrEqual(largestPiece(about));
+    });
+
+    test('and of small files no larger than that', () => {
+      const sizes = sizesOf(Array.from({ length: 1000 }, (_, at) => file(`${at}`, about / 100 + at)));
+      expect(sizes.length).toBeGreaterThan(9);
+      for (const size of sizes.slice(0, -1)) expect(size).toBeLessThanOrEqual(about);
+    });
+  },
+);
 
 /** Trees as they are met. */
 const trees: Readonly<Record<string, (random: Random) => PlannedEntry[]>> = {

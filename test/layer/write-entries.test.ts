@@ -274,14 +274,26 @@ describe('what is remembered of pieces', () => {
     },
   );
 
-  test('is nothing where nothing is compressed', async () => {
-    expect((await remembered('none')).pieces.size).toBe(0);
+  test('is nothing where nothing is compressed, and pieces have no names', async () => {
+    const named: boolean[] = [];
+    const learned: string[] = [];
+    const memory: PieceMemory = { recall: () => [], learn: (key) => void learned.push(key) };
+    await withThreads(1, (threads) => {
+      const make: PieceThreads['make'] = (task) => {
+        named.push(task.isNamed);
+        return threads.make(task);
+      };
+      return writeEntries(entries, memorySink, layerEncoder('none'), { threads: { ...threads, make }, memory });
+    });
+    expect(new Set(named)).toEqual(new Set([false]));
+    expect(learned).toEqual([]);
   });
 });
 
 /** Many files, of which one in the middle is no longer what it was listed as. */
 async function changedInTheMiddle(size: number) {
-  const files = Object.fromEntries(Array.from({ length: 90 }, (_, at) => [`file-${at + 10}`, text(size)]));
+  const content = text(size);
+  const files = Object.fromEntries(Array.from({ length: 90 }, (_, at) => [`file-${at + 10}`, content]));
   const source = writeFiles(temporaryDirectory(), files);
   const listed = await listFiles({ from: [source] });
   const path = join(source, 'file-55');
@@ -335,7 +347,8 @@ describe('a layer that fails', () => {
 describe('the process ends by itself, and its threads with it', () => {
   let source = '';
   beforeAll(() => {
-    const files = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`file-${at + 10}`, text(500_000)]));
+    const content = text(500_000);
+    const files = Object.fromEntries(Array.from({ length: 40 }, (_, at) => [`file-${at + 10}`, content]));
     source = writeFiles(temporaryDirectory(), files);
   });
 

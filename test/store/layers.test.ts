@@ -38,11 +38,11 @@ const newStore = () => join(temporaryDirectory(), 'store');
 
 /** Small files and a large one: more than one piece. */
 function sources(text = 'one', size = 2.2 * 2 ** 20): string {
-  return writeFiles(temporaryDirectory(), {
-    'bin/tool': text,
-    'etc/conf': 'conf',
-    'share/large': Buffer.alloc(size, text),
-  });
+  const files = { 'bin/tool': text, 'etc/conf': 'conf', 'share/large': Buffer.alloc(size, text) };
+  const source = writeFiles(temporaryDirectory(), files);
+  // A time that can be put back to the nanosecond.
+  for (const name of Object.keys(files)) utimesSync(join(source, name), 1_700_000_000, 1_700_000_000);
+  return source;
 }
 
 interface Build {
@@ -51,6 +51,10 @@ interface Build {
   readonly place?: string;
   /** Milliseconds after the last change of a file that they were listed at: long after it by default. */
   readonly age?: number;
+  /** Instead of an age. */
+  readonly listedAt?: number;
+  /** What the file system keeps of the time of a change. */
+  readonly clock?: (ms: number) => number;
   readonly mtime?: number;
   readonly compression?: Compression;
   readonly level?: number;
@@ -61,10 +65,14 @@ interface Build {
 }
 
 async function inputsOf({ source, place = 'place', age = 60_000, mtime = 0, listing, ...build }: Build) {
-  const entries = await listFiles({ from: [source], ...listing });
+  const { clock = (ms: number) => ms } = build;
+  const listed = await listFiles({ from: [source], ...listing });
+  const entries = listed.map(({ source, ...entry }): LayerEntry => {
+    return source ? { ...entry, source: { ...source, ctimeMs: clock(source.ctimeMs) } } : entry;
+  });
   const changes = entries.flatMap((entry) => (entry.source ? [entry.source.mtimeMs, entry.source.ctimeMs] : []));
   const { inPieces, ...encoder } = layerEncoder(build.compression ?? 'gzip', { level: build.level ?? 1 });
-  const listedAt = Math.max(...changes) + age;
+  const { listedAt = Math.max(...changes) + age } = build;
   const mediaType = build.mediaType ?? encoder.mediaType;
   const encoding = inPieces ?? { compression: 'none', level: 0 };
   return { place, entries, listedAt, mtime, mediaType, encoding } satisfies LayerInputs;
@@ -162,16 +170,18 @@ describe('a layer that is built again', () => {
     await expectRight(again, { source, compression });
   });
 
-  test('takes the pieces of the last of several builds that had them', async () => {
+  test('takes the pieces of whichever build had them', async () => {
     const [store, source] = [newStore(), sources('one')];
     await build({ store, source });
     cpSync(sources('two'), source, { recursive: true });
     expect((await build({ store, source })).matching).toBe(0);
-    // The same content again, in files that were written anew.
-    cpSync(sources('one'), source, { recursive: true });
-    const again = await build({ store, source });
-    expect(again).toMatchObject({ isTaken: false, offered: 2, matching: 2 });
-    await expectRight(again, { source });
+    for (const text of ['one', 'two', 'two', 'one']) {
+      // The same content again, in files that were written anew.
+      cpSync(sources(text), source, { recursive: true });
+      const again = await build({ store, source });
+      expect(again).toMatchObject({ isTaken: false, offered: 2, matching: 2 });
+      await expectRight(again, { source });
+    }
   });
 
   test('is known by all that is said of it', async () => {
@@ -225,14 +235,15 @@ describe('a layer that is built again', () => {
   });
 });
 
+/** Changes a file and puts its time back. */
+function sameTime(path: string, change: () => void): void {
+  const { atimeMs, mtimeMs } = statSync(path);
+  change();
+  utimesSync(path, atimeMs / 1000, mtimeMs / 1000);
+}
+
 describe('a change is seen', () => {
   const tool = (source: string) => join(source, 'bin/tool');
-  const sameTime = (path: string, change: () => void) => {
-    const { atimeMs, mtimeMs } = statSync(path);
-    change();
-    utimesSync(path, atimeMs / 1000, mtimeMs / 1000);
-  };
-
   test.each<[string, (source: string) => void]>([
     ['content of the same size', (source) => writeFileSync(tool(source), 'two')],
     ['content of the same size and time', (source) => sameTime(tool(source), () => writeFileSync(tool(source), 'two'))],
@@ -242,7 +253,8 @@ describe('a change is seen', () => {
     ['an added directory', (source) => mkdirSync(join(source, 'var'))],
     ['a removed file', (source) => rmSync(tool(source))],
     ['a renamed file', (source) => renameSync(tool(source), join(source, 'bin/other'))],
-    ['a moved directory', (source) => renameSync(join(source, 'etc'), join(source, 'usr'))],
+    ['a moved directory', (source) => renameSync(join(source, 'etc'), join(source, 'bin/etc'))],
+    ['a directory that is next in order as before', (source) => renameSync(join(source, 'etc'), join(source, 'etd'))],
     ['a mode', (source) => chmodSync(tool(source), 0o755)],
     [
       'a replaced file of the same size and time',
@@ -319,16 +331,31 @@ describe('a file may change once more within the step of its clock', () => {
     await expectRight(again, { source });
   });
 
-  test('the change that counts is the last one, of its time or its status', async () => {
+  test('the change that counts is the last one, of its content or its status', async () => {
     const [store, source] = [newStore(), sources()];
+    // All times but that of the status are of long ago.
+    await build({ store, source, age: 1000 });
+    expect((await build({ store, source })).isTaken).toBe(false);
+    expect((await build({ store, source })).isTaken).toBe(true);
     const ahead = Date.now() / 1000 + 3600;
     utimesSync(join(source, 'bin/tool'), ahead, ahead);
     await build({ store, source, age: 1000 });
     expect((await build({ store, source })).isTaken).toBe(false);
-    utimesSync(join(source, 'bin/tool'), 1, 1);
-    await build({ store, source, age: 1000 });
-    expect((await build({ store, source })).isTaken).toBe(false);
     expect((await build({ store, source })).isTaken).toBe(true);
+  });
+
+  test('where times are kept in steps of two seconds, changes within one are seen', async () => {
+    const [store, source] = [newStore(), sources()];
+    const inSteps = (ms: number) => Math.floor(ms / 2000) * 2000;
+    const found = new Set<string>();
+    for (let round = 0; round < 10; round++) {
+      const path = join(source, 'bin/tool');
+      sameTime(path, () => writeFileSync(path, String(round)));
+      const built = await build({ store, source, listedAt: Date.now(), clock: inSteps });
+      await expectRight(built, { source });
+      found.add(built.layer.diffId);
+    }
+    expect(found.size).toBe(10);
   });
 
   test('content in memory has no times, and is never believed', async () => {
@@ -352,27 +379,27 @@ describe('a file may change once more within the step of its clock', () => {
 });
 
 describe('of a place the store remembers', () => {
-  test('the last four layers', async () => {
+  test('the four layers that were used last', async () => {
     const store = newStore();
-    const versions = ['a', 'b', 'c', 'd', 'e', 'f'].map((text) => sources(text));
-    for (const source of versions) {
-      await build({ store, source });
-      const now = Date.now() / 1000;
-      // Each is older than the next.
-      recordsIn(store).forEach((path) => {
-        const age = now - statSync(path).mtimeMs / 1000;
-        utimesSync(path, now - age - 10, now - age - 10);
-      });
-    }
+    const versions = new Map(['a', 'b', 'c', 'd', 'e', 'f'].map((text) => [text, sources(text)]));
+    const isTaken = async (version: string) => {
+      const built = await build({ store, source: versions.get(version) as string });
+      // What was used before was used longer ago.
+      for (const path of recordsIn(store)) {
+        const { mtimeMs } = statSync(path);
+        utimesSync(path, mtimeMs / 1000 - 10, mtimeMs / 1000 - 10);
+      }
+      return built.isTaken;
+    };
+    for (const version of ['a', 'b', 'c', 'd']) expect(await isTaken(version)).toBe(false);
+    for (const version of ['b', 'a', 'c']) expect(await isTaken(version)).toBe(true);
+    // d makes room for e, then b for f.
+    for (const version of ['e', 'f']) expect(await isTaken(version)).toBe(false);
     expect(recordsIn(store)).toHaveLength(4);
-    const taken: boolean[] = [];
-    for (const source of versions.slice(2)) taken.push((await build({ store, source })).isTaken);
-    expect(taken).toEqual([true, true, true, true]);
-    expect((await build({ store, source: versions[0] as string })).isTaken).toBe(false);
+    for (const version of ['a', 'c', 'e', 'f']) expect(await isTaken(version)).toBe(true);
+    expect(await isTaken('d')).toBe(false);
+    expect(await isTaken('a')).toBe(false);
     expect(recordsIn(store)).toHaveLength(4);
-    // The one that was used longest ago made room.
-    expect((await build({ store, source: versions[3] as string })).isTaken).toBe(true);
-    expect((await build({ store, source: versions[2] as string })).isTaken).toBe(false);
   });
 
   test('the one before too: A, B, A, B', async () => {
