@@ -104,12 +104,25 @@ async function globbed(from: string, sources: FileSources): Promise<string[]> {
   const included = (include ?? ['**']).map((pattern) => checkedPattern(pattern, 'include'));
   const excluded = exclude.map((pattern) => checkedPattern(pattern, 'exclude'));
   for (const path of leftOut) if (isWithin(path, from)) excluded.push(fastGlob.escapePath(relative(from, path)));
-  const found = await globEntries(from, included, excluded, sources.followSymlinks ?? false);
+  const all = await globEntries(from, included, excluded, sources.followSymlinks ?? false);
+  const found = leftOut.reduce((names, path) => withoutParentsOf(path, names, from), all);
   if (include === undefined || found.length > 0) return found;
   throw new LayerSourceError(
     `${from}: expected files that match ${include.map((pattern) => JSON.stringify(pattern)).join(', ')}, found none`,
     { expected: include.join(', '), found: 'none' },
   );
+}
+
+/** Directories that hold nothing but what is left out go with it: it may be what they were made for, at an earlier build. */
+function withoutParentsOf(path: string, names: string[], from: string): string[] {
+  if (!isWithin(path, from)) return names;
+  const below = relative(from, path).split(sep);
+  for (let depth = below.length - 1; depth > 0; depth--) {
+    const parent = below.slice(0, depth).join('/');
+    if (names.some((name) => name.startsWith(`${parent}/`))) return names;
+    names = names.filter((name) => name !== parent);
+  }
+  return names;
 }
 
 async function globEntries(

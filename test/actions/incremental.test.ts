@@ -464,6 +464,18 @@ describe('the store', () => {
     ]);
   });
 
+  test('is not seen in a layer whose source it is the first to lie in', async () => {
+    const root = sources();
+    const own = { options: { layers: [{ from: '.' }] }, output: join(root, 'dist/image') };
+    const without = (await build(root, own)).digest;
+    const store = join(root, '.nx/oci');
+    const digests = [await build(root, { ...own, store }), await build(root, { ...own, store })].map(
+      ({ digest }) => digest,
+    );
+    expect(existsSync(join(store, 'layers'))).toBe(true);
+    expect(digests).toEqual([without, without]);
+  });
+
   test('may be deleted between builds', async () => {
     const store = newStore();
     for (const part of ['', 'blobs', 'layers', 'blobs/sha256', '']) {

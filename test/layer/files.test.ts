@@ -101,6 +101,19 @@ describe('what is taken', () => {
     ]);
   });
 
+  test.each<[what: string, files: Record<string, string>, names: string[]]>([
+    ['a directory that was made for it', { 'app/main.js': 'x', 'out/deep/image/x': 'x' }, ['app/', 'app/main.js']],
+    ['no directory that holds more', { 'out/other': 'x', 'out/deep/image/x': 'x' }, ['out/', 'out/other']],
+    [
+      'no directory with a longer name',
+      { 'out/deeper/file': 'x', 'out/deep/image/x': 'x' },
+      ['out/', 'out/deeper/', 'out/deeper/file'],
+    ],
+  ])('with what is left out goes %s', async (_, files, names) => {
+    const from = writeFiles(temporaryDirectory(), files);
+    expect(namesOf(await listFiles({ from: [from], leftOut: [join(from, 'out/deep/image')] }))).toEqual(names);
+  });
+
   test.each([
     ['include', '../*.js'],
     ['include', '/etc/host*'],
