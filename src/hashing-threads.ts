@@ -12,6 +12,22 @@ export interface HashingThread {
    * @throws the system's error.
    */
   hash(file: number, most: number, algorithm: ThreadAlgorithm, onRead: (bytes: number) => void): Promise<HashedBytes>;
+  /** Hashes an open file from its start, as far as it is told to. Nobody else may close it before the end. */
+  follow(file: number, algorithm: ThreadAlgorithm): FollowedFile;
+}
+
+/** A file that grows while it is hashed. */
+export interface FollowedFile {
+  /** There are so many bytes in the file now; returns at once. */
+  reached(size: number): void;
+  /**
+   * What was hashed, when that is all of what was reached.
+   *
+   * @throws the system's error.
+   */
+  end(): Promise<HashedBytes>;
+  /** Resolves when the file is not read any more. */
+  abandon(): Promise<void>;
 }
 
 /** What `node:crypto` has, on every thread. */
@@ -30,6 +46,8 @@ export interface HashingThreads {
    * with it, are hashed before a thread has started. Where all threads are taken it waits for one.
    */
   run<T>(bytes: number, job: (thread: HashingThread | undefined) => Promise<T>): Promise<T>;
+  /** As {@link run}, but waits for no other job: where all threads are taken, it goes without. */
+  runNow<T>(bytes: number, job: (thread: HashingThread | undefined) => Promise<T>): Promise<T>;
 }
 
 /** Bytes that are read at once. More is no faster: on every thread it is the hashing that takes the time. */
@@ -53,27 +71,40 @@ const program = `
   const { readSync } = require('node:fs');
   const { parentPort } = require('node:worker_threads');
   const buffer = Buffer.allocUnsafeSlow(${readSize});
-  const hashFile = ({ file, most, algorithm }) => {
-    const hash = createHash(algorithm);
-    let size = 0;
-    while (size < most) {
-      const read = readSync(file, buffer, 0, Math.min(buffer.length, most - size), size);
-      if (read === 0) break;
-      hash.update(buffer.subarray(0, read));
-      size += read;
+  const nothing = (algorithm) => ({ hash: createHash(algorithm), size: 0 });
+  const hashTo = (hashed, file, end) => {
+    while (hashed.size < end) {
+      const read = readSync(file, buffer, 0, Math.min(buffer.length, end - hashed.size), hashed.size);
+      if (read === 0) return;
+      hashed.hash.update(buffer.subarray(0, read));
+      hashed.size += read;
       parentPort.postMessage({ kind: 'read', bytes: read });
     }
-    return { kind: 'hashed', size, encoded: hash.digest('hex') };
   };
   const failed = ({ message, code, syscall }) => ({ kind: 'failed', message, facts: { code, syscall } });
-  parentPort.on('message', (job) => {
+  let current;
+  parentPort.on('message', ({ file, algorithm, end, isLast }) => {
     try {
-      parentPort.postMessage(hashFile(job));
+      current ??= nothing(algorithm);
+      hashTo(current, file, end);
+      if (!isLast) return;
+      parentPort.postMessage({ kind: 'hashed', size: current.size, encoded: current.hash.digest('hex') });
     } catch (error) {
-      parentPort.postMessage(failed(error));
+      // Whoever follows a file asks once more, and hears of it then.
+      if (isLast) parentPort.postMessage(failed(error));
     }
+    current = undefined;
   });
 `;
+
+/** The next part of a file to hash. */
+interface Question {
+  readonly file: number;
+  readonly algorithm: ThreadAlgorithm;
+  /** How far to read, from the start of the file in bytes. */
+  readonly end: number;
+  readonly isLast: boolean;
+}
 
 type Answer =
   | { readonly kind: 'read'; readonly bytes: number }
@@ -86,7 +117,8 @@ interface OwnThread extends HashingThread {
   /** The process waits for a thread that works, and for no other. */
   ref(): void;
   unref(): void;
-  end(): void;
+  /** Resolves when nothing runs on it any more. */
+  end(): Promise<void>;
 }
 
 /** Starts at most so many threads. A process that has nothing else to do does not wait for those that are idle. */
@@ -105,19 +137,23 @@ export function hashingThreads(most: number): HashingThreads {
   };
   // Whoever starts a thread only after hashing for as long as that takes never needs more than twice the time.
   const isWorthAnother = () => most > 1 && bytesSoFar >= priceOfThread * (threads.size + 1);
-  const nextThread = (bytes: number): OwnThread | undefined | Promise<OwnThread> => {
+  const freeThread = (bytes: number): OwnThread | undefined => {
     if (bytes < notWorthAsking) return undefined;
     const thread = idle.pop();
-    if (thread) return thread;
-    if (threads.size === most) return new Promise((resolve) => waiting.push(resolve));
+    if (thread || threads.size === most) return thread;
     return isWorthAnother() ? start() : undefined;
+  };
+  const nextThread = (bytes: number): OwnThread | undefined | Promise<OwnThread> => {
+    const isTaken = idle.length === 0 && threads.size === most;
+    if (bytes < notWorthAsking || !isTaken) return freeThread(bytes);
+    return new Promise((resolve) => waiting.push(resolve));
   };
   const release = (thread: OwnThread): void => {
     const next = waiting.shift();
     if (!thread.isFree()) {
       // It failed, or somebody left in the middle: what it says next would be no answer to the next question.
       threads.delete(thread);
-      thread.end();
+      void thread.end();
       next?.(start());
     } else if (next) next(thread);
     else {
@@ -126,17 +162,18 @@ export function hashingThreads(most: number): HashingThreads {
     }
   };
   const endAll = () => {
-    for (const thread of idle.splice(0)) thread.end();
+    for (const thread of idle.splice(0)) void thread.end();
     threads.clear();
     bytesSoFar = 0;
   };
 
-  return {
-    run: async (bytes, job) => {
+  const runWith =
+    (threadFor: typeof nextThread): HashingThreads['run'] =>
+    async (bytes, job) => {
       clearTimeout(ending);
       jobs++;
       bytesSoFar += bytes;
-      const thread = await nextThread(bytes);
+      const thread = await threadFor(bytes);
       try {
         thread?.ref();
         return await job(thread);
@@ -145,8 +182,9 @@ export function hashingThreads(most: number): HashingThreads {
         jobs--;
         if (jobs === 0) ending = setTimeout(endAll, patience).unref();
       }
-    },
-  };
+    };
+
+  return { run: runWith(nextThread), runNow: runWith(freeThread) };
 }
 
 function startThread(): OwnThread {
@@ -159,24 +197,48 @@ function startThread(): OwnThread {
     failure = error;
     isFree = false;
   });
+  const ask = (question: Question) => {
+    isFree = false;
+    worker.postMessage(question);
+  };
+  const answer = async (onRead: (bytes: number) => void): Promise<HashedBytes> => {
+    if (failure) throw failure;
+    for await (const [answer] of on(worker, 'message', { close: ['exit'] }) as AsyncIterable<[Answer]>) {
+      if (answer.kind === 'read') onRead(answer.bytes);
+      else {
+        isFree = true;
+        if (answer.kind === 'failed') throw Object.assign(new Error(answer.message), answer.facts);
+        return answer;
+      }
+    }
+    throw failure ?? new Error('a thread that hashes ended before it answered');
+  };
+  const end = async () => {
+    isFree = false;
+    await worker.terminate();
+  };
   return {
     isFree: () => isFree,
     ref: () => worker.ref(),
     unref: () => worker.unref(),
-    end: () => void worker.terminate(),
-    hash: async (file, most, algorithm, onRead) => {
-      if (failure) throw failure;
-      isFree = false;
-      worker.postMessage({ file, most, algorithm });
-      for await (const [answer] of on(worker, 'message', { close: ['exit'] }) as AsyncIterable<[Answer]>) {
-        if (answer.kind === 'read') onRead(answer.bytes);
-        else {
-          isFree = true;
-          if (answer.kind === 'failed') throw Object.assign(new Error(answer.message), answer.facts);
-          return answer;
-        }
-      }
-      throw failure ?? new Error('a thread that hashes ended before it answered');
+    end,
+    hash: (file, most, algorithm, onRead) => {
+      ask({ file, algorithm, end: most, isLast: true });
+      return answer(onRead);
+    },
+    follow: (file, algorithm) => {
+      let size = 0;
+      return {
+        reached: (now) => {
+          size = now;
+          ask({ file, algorithm, end: size, isLast: false });
+        },
+        end: () => {
+          ask({ file, algorithm, end: size, isLast: true });
+          return answer(() => undefined);
+        },
+        abandon: end,
+      };
     },
   };
 }

@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { type Blob, type FileBlob, fileBlob, isFileBlob, openPlainFile, readError, verified } from './blob';
 import { algorithmOf, createDigester, type Digest, type DigestAlgorithm } from './digest';
@@ -12,7 +13,8 @@ export interface HashedFile {
   readonly size: number;
 }
 
-type ExpectedBlob = Pick<Descriptor, 'digest' | 'size'>;
+/** What a blob has to be. */
+export type ExpectedBlob = Pick<Descriptor, 'digest' | 'size'>;
 
 /** Called with the bytes that were read since the last call. */
 export type OnRead = (bytes: number) => void;
@@ -52,9 +54,74 @@ export function hashFile(
  */
 export async function verifyBlob(blob: Blob, expected: ExpectedBlob, onRead: OnRead = () => undefined): Promise<void> {
   const found = isFileBlob(blob) && !blob.isCopy ? await hashIfReadable(blob, expected, onRead) : undefined;
-  if (found) return compare(found, expected);
+  if (found) return checkHashed(found, expected);
   // Where the file of a blob can't be read, the blob may know where to get it again, or who misses it.
   for await (const { length } of verified(blob.open(), expected)) onRead(length);
+}
+
+/**
+ * The digest of what is written to a file. Where a thread is free and that pays, it reads the file behind the writer, so that
+ * hashing takes no time from what brings the bytes.
+ *
+ * @param file empty, and opened to read and write.
+ * @param likelySize in bytes, as far as it is known.
+ * @param write writes from the start of the file, and tells of chunks when they are in it.
+ */
+export function hashWritten(
+  file: FileHandle,
+  likelySize: number,
+  algorithm: DigestAlgorithm,
+  write: (wrote: OnWritten) => Promise<void>,
+): Promise<HashedFile> {
+  if (algorithm === 'blake3') return hashWrittenHere(algorithm, write);
+  return threads.runNow(likelySize, (thread) =>
+    thread ? hashWrittenThere(thread, file, algorithm, write) : hashWrittenHere(algorithm, write),
+  );
+}
+
+/** Called with the chunks that were written since the last call, and the number of their bytes. */
+export type OnWritten = (chunks: readonly Uint8Array[], size: number) => void;
+
+async function hashWrittenHere(
+  algorithm: DigestAlgorithm,
+  write: (wrote: OnWritten) => Promise<void>,
+): Promise<HashedFile> {
+  const digester = createDigester(algorithm);
+  let size = 0;
+  await write((chunks, more) => {
+    for (const chunk of chunks) digester.update(chunk);
+    size += more;
+  });
+  return { digest: digester.digest(), size };
+}
+
+async function hashWrittenThere(
+  thread: HashingThread,
+  file: FileHandle,
+  algorithm: ThreadAlgorithm,
+  write: (wrote: OnWritten) => Promise<void>,
+): Promise<HashedFile> {
+  const followed = thread.follow(file.fd, algorithm);
+  let written = 0;
+  try {
+    await write((_, more) => {
+      written += more;
+      followed.reached(written);
+    });
+    const { size, encoded } = await followed.end();
+    return { digest: `${algorithm}:${encoded}`, size };
+  } catch (error) {
+    await followed.abandon();
+    throw error;
+  }
+}
+
+/** @throws {SizeMismatchError}, {@link DigestMismatchError} if what was found is not what was expected. */
+export function checkHashed(found: HashedFile, { digest, size }: ExpectedBlob): void {
+  const name = `blob ${digest}`;
+  if (found.size > size) throw new SizeMismatchError(name, size, 'more');
+  if (found.size < size) throw new SizeMismatchError(name, size, found.size);
+  if (found.digest !== digest) throw new DigestMismatchError(name, digest, found.digest);
 }
 
 async function hashIfReadable(
@@ -68,13 +135,6 @@ async function hashIfReadable(
     if (error instanceof FileSystemError) return undefined;
     throw error;
   }
-}
-
-function compare(found: HashedFile, { digest, size }: ExpectedBlob): void {
-  const name = `blob ${digest}`;
-  if (found.size > size) throw new SizeMismatchError(name, size, 'more');
-  if (found.size < size) throw new SizeMismatchError(name, size, found.size);
-  if (found.digest !== digest) throw new DigestMismatchError(name, digest, found.digest);
 }
 
 async function hashThere(

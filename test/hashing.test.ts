@@ -1,5 +1,6 @@
 import { createCipheriv } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, symlinkSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -14,8 +15,8 @@ import {
 } from '../src';
 import { type FileBlob, fileBlob } from '../src/blob';
 import { digestAlgorithms } from '../src/digest';
-import { hashFile, verifyBlob } from '../src/hashing';
-import { hashingThreads } from '../src/hashing-threads';
+import { hashFile, hashWritten, verifyBlob } from '../src/hashing';
+import { type HashingThread, hashingThreads } from '../src/hashing-threads';
 import { failureOf, repository, run, temporaryDirectory } from './fixtures';
 
 const mebibyte = 2 ** 20;
@@ -90,6 +91,35 @@ describe.each([1000, large])('a file that is expected to have %d bytes', (size) 
   });
 });
 
+describe.each(digestAlgorithms)('the %s digest of a file that is written', (algorithm) => {
+  test.each([0, 1, 1000, large])('with %d bytes', async (size) => {
+    const content = pattern(size);
+    const file = await open(join(directory, `written-${files++}`), 'wx+');
+    const hashed = await hashWritten(file, size, algorithm, async (wrote) => {
+      for (let position = 0; position < size; position += mebibyte) {
+        const chunk = content.subarray(position, position + mebibyte);
+        await file.write(chunk);
+        wrote([chunk.subarray(0, 10), chunk.subarray(10)], chunk.length);
+      }
+    });
+    await file.close();
+    expect(hashed).toEqual({ digest: digestOf(content, algorithm), size });
+  });
+});
+
+test.each([0, large])('a writer that fails is heard, of %d bytes as are likely', async (size) => {
+  const file = await open(join(directory, `given-up-${size}`), 'wx+');
+  const error = await failureOf(OciError, () =>
+    hashWritten(file, size, 'sha256', async (wrote) => {
+      await file.write(Buffer.alloc(1000));
+      wrote([Buffer.alloc(1000)], 1000);
+      throw new OciError('no more');
+    }),
+  );
+  await file.close();
+  expect(error.message).toBe('no more');
+});
+
 test('many files at once, and bad ones among them, do not get in the way of each other', async () => {
   const contents = Array.from({ length: 60 }, (_, seed) => pattern(seed % 20 === 0 ? large : seed * 10_000, seed));
   const paths = contents.map(fileWith);
@@ -135,6 +165,66 @@ describe('a thread', () => {
     const threads = hashingThreads(most);
     const jobs = sizes.map((size) => threads.run(size, async (thread) => thread !== undefined));
     expect(await Promise.all(jobs)).toEqual(isUsed);
+  });
+
+  test('is taken by those who do not wait only while it is free', async () => {
+    const threads = hashingThreads(2);
+    const taken = [1, 2].map((seed) => {
+      const content = pattern(8 * mebibyte, seed);
+      const file = opened(content);
+      return threads.run(price, async (thread) => thread?.hash(file, content.length, 'sha256', () => undefined));
+    });
+    const isUsed = () => threads.runNow(price, async (thread) => thread !== undefined);
+    expect(await isUsed()).toBe(false);
+    await Promise.all(taken);
+    expect(await isUsed()).toBe(true);
+  });
+
+  test('that follows a file reads on as the file grows', async () => {
+    const content = pattern(3 * mebibyte);
+    const path = fileWith(Buffer.of());
+    const file = openSync(path, 'w+');
+    descriptors.push(file);
+    const hashed = await hashingThreads(2).run(price, async (thread) => {
+      const followed = thread?.follow(file, 'sha256');
+      for (let size = 0; size < content.length; size += 700_000) {
+        writeSync(file, content, size, Math.min(700_000, content.length - size));
+        followed?.reached(Math.min(size + 700_000, content.length));
+      }
+      return followed?.end();
+    });
+    expect(hashed).toMatchObject({ size: content.length, encoded: digestOf(content).slice('sha256:'.length) });
+  });
+
+  test.each([
+    ['before a byte', []],
+    ['in the middle', [4 * mebibyte]],
+  ])('that follows a file which is given up %s is not asked again', async (_, reached) => {
+    const threads = hashingThreads(2);
+    const content = pattern(8 * mebibyte);
+    const file = opened(content);
+    await threads.run(price, async (thread) => {
+      const followed = thread?.follow(file, 'sha256');
+      for (const size of reached) followed?.reached(size);
+      await followed?.abandon();
+    });
+    const hashed = await threads.run(price, (thread) =>
+      (thread as HashingThread).hash(file, content.length, 'sha256', () => undefined),
+    );
+    expect(`sha256:${hashed.encoded}`).toBe(digestOf(content));
+  });
+
+  test('that can not read what it follows tells so at the end', async () => {
+    const path = join(directory, 'write-only');
+    const file = openSync(path, 'w');
+    descriptors.push(file);
+    writeSync(file, pattern(1000));
+    const failing = hashingThreads(2).run(price, async (thread) => {
+      const followed = thread?.follow(file, 'sha256');
+      followed?.reached(1000);
+      return followed?.end();
+    });
+    await expect(failing).rejects.toMatchObject({ code: 'EBADF', syscall: 'read' });
   });
 
   test('that was left in the middle is not asked again', async () => {

@@ -1,12 +1,11 @@
 import { constants } from 'node:fs';
 import { copyFile, type FileHandle, link, lstat, mkdtemp, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type Blob, type BlobSink, type FileBlob, fileBlob, isFileBlob, verified } from '../blob';
+import { type Blob, type BlobSink, type FileBlob, fileBlob, isFileBlob } from '../blob';
 import type { Bytes } from '../compression';
-import { createDigester, type Digest } from '../digest';
-import { fileSystemStep, hasSystemCode, InvalidLayoutError } from '../errors';
-import { verifyBlob } from '../hashing';
-import type { Descriptor } from '../spec/documents';
+import { algorithmOf, type Digest, type DigestAlgorithm } from '../digest';
+import { fileSystemStep, hasSystemCode, InvalidLayoutError, SizeMismatchError } from '../errors';
+import { checkHashed, type ExpectedBlob, type HashedFile, hashWritten, type OnWritten, verifyBlob } from '../hashing';
 import { namesIn, stagingPrefix } from './paths';
 
 /**
@@ -46,9 +45,7 @@ export async function openStage(layout: string): Promise<Stage> {
     nextPath,
     write: async (content, algorithm) => {
       const path = nextPath();
-      const digester = createDigester(algorithm);
-      const size = await writeFileSynced(path, content, (chunk) => digester.update(chunk));
-      const digest = digester.digest();
+      const { digest, size } = await writeHashed(path, content, algorithm);
       return { digest, size, blob: fileBlob(path, size, digest) };
     },
     stageBlob: async (blob, digest) => {
@@ -58,12 +55,12 @@ export async function openStage(layout: string): Promise<Stage> {
       const shared = isFileBlob(blob) ? await stageFile(blob, nextPath(), expected) : undefined;
       if (shared !== undefined) return shared;
       const path = nextPath();
-      await writeFileSynced(path, verified(blob.open(), expected), () => undefined);
+      await writeVerified(path, blob, expected);
       return path;
     },
     stageDocument: async (content) => {
       const path = nextPath();
-      await writeFileSynced(path, content.open(), () => undefined, 0o644);
+      await writeFileSynced(path, (file) => writeAll(file, path, content.open()), 0o644);
       return path;
     },
     close: async () => {
@@ -94,11 +91,7 @@ function isAlive(stagingName: string): boolean {
 }
 
 /** The staged path; none if the blob's file is missing or damaged, and the blob knows how to get it again. */
-async function stageFile(
-  blob: FileBlob,
-  path: string,
-  expected: Pick<Descriptor, 'digest' | 'size'>,
-): Promise<string | undefined> {
+async function stageFile(blob: FileBlob, path: string, expected: ExpectedBlob): Promise<string | undefined> {
   try {
     await linkOrCopy(blob, path);
     await verifyBlob(fileBlob(path, blob.size), expected);
@@ -125,22 +118,53 @@ export async function linkOrCopy(blob: FileBlob, target: string): Promise<void> 
   } catch {
     // Another device, a limit on links, or a file system without them; a real failure shows again below, as the blob's own.
   }
-  await writeFileSynced(target, blob.open(), () => undefined);
+  await writeFileSynced(target, (file) => writeAll(file, target, blob.open()));
 }
 
-/** Writes a new file, and returns when its bytes are on the disk. Blobs are read-only: nothing may change them in place. */
-async function writeFileSynced(
+/** @throws {DigestMismatchError}, {@link SizeMismatchError}; no file is left then. */
+async function writeVerified(path: string, blob: Blob, expected: ExpectedBlob): Promise<void> {
+  const content = atMost(blob.open(), expected);
+  const found = await writeHashed(path, content, algorithmOf(expected.digest), expected.size);
+  try {
+    checkHashed(found, expected);
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+/** What is longer than expected is not written first. */
+async function* atMost(content: Bytes, { digest, size }: ExpectedBlob): AsyncGenerator<Uint8Array> {
+  let left = size;
+  for await (const chunk of content) {
+    left -= chunk.length;
+    if (left < 0) throw new SizeMismatchError(`blob ${digest}`, size, 'more');
+    yield chunk;
+  }
+}
+
+/** Writes a new file and tells the digest of what is in it. */
+function writeHashed(
   path: string,
   content: Bytes,
-  see: (chunk: Uint8Array) => void,
-  mode = 0o444,
-): Promise<number> {
-  const file = await fileSystemStep('create', path, () => open(path, 'wx', mode));
+  algorithm: DigestAlgorithm = 'sha256',
+  likelySize = 0,
+): Promise<HashedFile> {
+  return writeFileSynced(path, (file) =>
+    fileSystemStep('read', path, () =>
+      hashWritten(file, likelySize, algorithm, (wrote) => writeAll(file, path, content, wrote)),
+    ),
+  );
+}
+
+/** Makes a new file, and returns when its bytes are on the disk. Blobs are read-only: nothing may change them in place. */
+async function writeFileSynced<T>(path: string, write: (file: FileHandle) => Promise<T>, mode = 0o444): Promise<T> {
+  const file = await fileSystemStep('create', path, () => open(path, 'wx+', mode));
   try {
-    const size = await writeAll(file, path, content, see);
+    const written = await write(file);
     await fileSystemStep('write', path, () => file.sync());
     await fileSystemStep('write', path, () => file.close());
-    return size;
+    return written;
   } catch (error) {
     await file.close().catch(() => undefined);
     await rm(path, { force: true });
@@ -159,8 +183,8 @@ async function writeAll(
   file: FileHandle,
   path: string,
   content: Bytes,
-  see: (chunk: Uint8Array) => void,
-): Promise<number> {
+  wrote: OnWritten = () => undefined,
+): Promise<void> {
   let size = 0;
   let flushed = 0;
   let batch: Uint8Array[] = [];
@@ -174,15 +198,17 @@ async function writeAll(
     return running;
   };
   const writeBatch = async () => {
-    const chunks = batch;
+    const [chunks, bytes] = [batch, batched];
     batch = [];
     batched = 0;
     await writing;
-    writing = begin(() => writeChunks(file, chunks));
+    writing = begin(async () => {
+      await writeChunks(file, chunks, bytes);
+      wrote(chunks, bytes);
+    });
   };
   try {
     for await (const chunk of content) {
-      see(chunk);
       size += chunk.length;
       batched += chunk.length;
       batch.push(chunk);
@@ -198,12 +224,10 @@ async function writeAll(
     await Promise.allSettled([writing, flushing]);
   }
   await flushing;
-  return size;
 }
 
-async function writeChunks(file: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
+async function writeChunks(file: FileHandle, chunks: readonly Uint8Array[], size: number): Promise<void> {
   const { bytesWritten } = await file.writev(chunks);
-  const size = chunks.reduce((sum, { length }) => sum + length, 0);
   // A file takes less than all of it only where the next write tells why.
   if (bytesWritten < size) await file.appendFile(Buffer.concat(chunks).subarray(bytesWritten));
 }

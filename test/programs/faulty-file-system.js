@@ -52,7 +52,7 @@ for (const step of changes.filter((name) => name in fs)) {
 
 const { open } = fs;
 fs.open = async (path, flags, ...rest) => {
-  await before(flags === 'wx' ? 'create' : 'open', path);
+  await before(String(flags).startsWith('wx') ? 'create' : 'open', path);
   const file = await open(path, flags, ...rest);
   const { appendFile, writev, sync } = file;
   file.writev = async (chunks) => {
