@@ -155,7 +155,9 @@ function layoutDirectory(layout: string, blobsPath: string): LayoutDirectory {
   ) =>
     update(async (current) => {
       await placeRef(ref, blobsPath, stagingPlace, options.onProgress);
-      const result = await listedAs(ref, options);
+      // As it lies here now: where it came from may be far away.
+      const placed = newRef(ref.rawManifest, ref.mediaType, ref.digest, current.blobs);
+      const result = await listedAs(placed, options);
       return { manifests: list(current.manifest.manifests, result), result };
     });
 

@@ -24,6 +24,7 @@ import {
   verifyLayout,
 } from '../../src';
 import { type CopyOptions, cloneLayout, copyManifests } from '../../src/actions/copy-manifests';
+import { parseImageReference, sourceAt } from '../../src/actions/image-reference';
 import { blobFile } from '../../src/layout/paths';
 import { parseLayoutReference } from '../../src/layout/reference';
 import {
@@ -36,6 +37,7 @@ import {
   temporaryDirectory,
   writtenLayout,
 } from '../fixtures';
+import { clientOf, openRegistry } from '../registry/clients';
 
 const missing = () => join(temporaryDirectory(), 'out');
 const copy = (from: string, to: string, options?: CopyOptions) =>
@@ -54,6 +56,22 @@ const tagsIn = async (path: string) =>
   Object.fromEntries((await readLayoutIndex(path)).children().map((child) => [tagOf(child), child.digest]));
 
 describe('copy', () => {
+  test.each([
+    ['an image', 'alone'],
+    ['an index', 'multi'],
+  ])('of %s from a registry asks for everything once', async (_, tag) => {
+    const { path } = await source();
+    const registry = await openRegistry({ layouts: [{ path, repository: 'os' }] });
+    const to = missing();
+    const from = sourceAt(parseImageReference(`${registry.host}/os:${tag}`, '/'), clientOf());
+    await copyManifests(from, parseLayoutReference(to));
+    const asked = registry.requests.map(({ method, path }) => `${method} ${path}`);
+    expect(asked).toEqual([...new Set(asked)]);
+    // Beside the manifests, which the tag leads to, everything that is in the layout now.
+    expect(asked.filter((request) => request.includes('/blobs/')).length).toBe(tag === 'alone' ? 2 : 4);
+    expect(await tagsIn(to)).toEqual({ [tag]: (await readLayout(path, { tag })).digest });
+  });
+
   test('takes all of a layout or an archive, with its tags', async () => {
     const { path, index, alone } = await source();
     for (const from of [path, await archiveOf(path)]) {
