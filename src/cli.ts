@@ -7,7 +7,6 @@ import { addBuildCommands } from './cli/build';
 import { addDiffCommand } from './cli/diff';
 import { addIndexCommands } from './cli/image-index';
 import { addLayoutCommands } from './cli/layout';
-import { addOsImageCommand } from './cli/os-image';
 import { addPayloadCommands } from './cli/payload';
 import { addRegistryCommands } from './cli/registry';
 import { FileSystemError } from './errors';
@@ -28,7 +27,6 @@ function program(): Command {
   addLayoutCommands(nxOci);
   addDiffCommand(nxOci);
   addRegistryCommands(nxOci);
-  addOsImageCommand(nxOci);
   addPayloadCommands(nxOci);
   return nxOci;
 }

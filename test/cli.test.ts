@@ -17,7 +17,6 @@ import { addBuildCommands } from '../src/cli/build';
 import { addDiffCommand } from '../src/cli/diff';
 import { addIndexCommands } from '../src/cli/image-index';
 import { addLayoutCommands } from '../src/cli/layout';
-import { addOsImageCommand } from '../src/cli/os-image';
 import { addPayloadCommands } from '../src/cli/payload';
 import { addRegistryCommands } from '../src/cli/registry';
 import { blobFile } from '../src/layout/paths';
@@ -43,7 +42,6 @@ describe('--help', () => {
   addLayoutCommands(program);
   addDiffCommand(program);
   addRegistryCommands(program);
-  addOsImageCommand(program);
   addPayloadCommands(program);
 
   /** All commands, with those below them, by the words that one types. */
