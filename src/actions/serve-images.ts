@@ -2,14 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { fileSystemStep, InvalidOptionError } from '../errors';
 import type { ServedLayout } from '../registry/server/layouts';
-import { type Registry, startRegistry } from '../registry/server/start-registry';
+import { checkCertificate, type Registry, startRegistry } from '../registry/server/start-registry';
 import type { RegistryServerOptions } from './registry-options';
 
 /**
  * Starts a registry that serves layouts.
  *
  * @param root what paths in the options are relative to.
- * @throws {InvalidOptionError} for a certificate without its key.
+ * @throws {InvalidOptionError} for a certificate without its key, or with another one.
  * @throws what {@link startRegistry} throws.
  */
 export async function serveImages(
@@ -22,19 +22,29 @@ export async function serveImages(
       `option "${tlsKey === undefined ? 'tlsKey' : 'tlsCert'}": expected a certificate and its key, found one of them`,
     );
   }
-  const read = async (path: string) => {
-    const file = resolve(root, path);
-    return fileSystemStep('read', file, () => readFile(file));
-  };
+  const tls = tlsCert !== undefined && tlsKey !== undefined && (await readCertificate(tlsCert, tlsKey, root));
   return startRegistry({
     layouts,
     ...(port !== undefined && { port }),
     ...(host !== undefined && { host }),
     ...(storage !== undefined && { storage: resolve(root, storage) }),
-    ...(tlsCert !== undefined &&
-      tlsKey !== undefined && { tls: { cert: await read(tlsCert), key: await read(tlsKey) } }),
+    ...(tls && { tls }),
     ...(auth !== undefined && { auth: { scheme: 'basic' as const, users: { htpasswd: resolve(root, auth) } } }),
   });
+}
+
+async function readCertificate(
+  certFile: string,
+  keyFile: string,
+  root: string,
+): Promise<{ cert: Buffer; key: Buffer }> {
+  const read = async (path: string) => {
+    const file = resolve(root, path);
+    return fileSystemStep('read', file, () => readFile(file));
+  };
+  const tls = { cert: await read(certFile), key: await read(keyFile) };
+  checkCertificate(tls, `${certFile}, ${keyFile}`);
+  return tls;
 }
 
 /** What a registry serves: `host/repository:tag`, and of a repository without tags its name. */

@@ -123,7 +123,9 @@ function invalidShape(error: z.ZodError, value: unknown, name: string): InvalidD
     });
   }
   const found = describe(valueAt(value, issue.path));
-  const expected = issue.message.replace(/^Invalid (?:input|option): expected /, '').replace(/, received .*$/, '');
+  const expected = issue.message
+    .replace(/^(?:Invalid (?:input|option)|Too (?:small|big)): expected /, '')
+    .replace(/, received .*$/, '');
   return new InvalidDocumentError(`${place}: expected ${expected}, found ${found}${more}`, { expected, found });
 }
 
@@ -163,6 +165,7 @@ function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
   // JSON has no infinity, yet 1e999 parses to it.
   if (typeof value === 'number') return String(value);
-  const text = JSON.stringify(value);
+  // A function, which options in a program may be.
+  const text = JSON.stringify(value) ?? typeof value;
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }

@@ -410,7 +410,11 @@ describe('refused, in words, and nothing is written', () => {
     ['a broken htpasswd file', ['serve', '--auth', bad], `${bad}: line 1: expected a user with a bcrypt hash`],
     ['no htpasswd file', ['serve', '--auth', 'gone'], 'gone: could not read (ENOENT'],
     ['a certificate alone', ['serve', '--tls-cert', bad], 'option "tlsKey": expected a certificate and its key'],
-    ['no certificate', ['serve', '--tls-cert', bad, '--tls-key', bad], 'tls: expected a certificate and its key'],
+    [
+      'no certificate',
+      ['serve', '--tls-cert', bad, '--tls-key', bad],
+      `${bad}, ${bad}: expected a certificate and its key in PEM`,
+    ],
     ['a missing layout', ['push', 'gone', 'HOST/os:v1'], marker],
     ['another platform', ['push', 'layout:latest', 'HOST/os', '--platform', 'linux/386'], 'linux/386, found '],
     [

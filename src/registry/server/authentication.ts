@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import { bytesOf } from '../../blob';
+import { InvalidOptionError } from '../../errors';
 import { Refusal } from './errors';
 import { answerJson, bodyOf, type Exchange } from './exchange';
 import { type PasswordCheck, passwordCheck, type Users } from './passwords';
@@ -43,7 +44,10 @@ export interface Gate {
 
 /** @throws {InvalidOptionError}, {@link FileSystemError} if the htpasswd file is not as it must be. */
 export async function createGate(authentication: Authentication): Promise<Gate> {
-  return authentication.scheme === 'basic' ? basicGate(authentication) : bearerGate(authentication);
+  if (authentication.scheme === 'basic') return basicGate(authentication);
+  if (authentication.scheme === 'bearer') return bearerGate(authentication);
+  const { scheme } = authentication as { readonly scheme?: unknown };
+  throw new InvalidOptionError(`auth.scheme: expected "basic" or "bearer", found ${String(scheme)}`);
 }
 
 async function basicGate({ users, publicPull = false }: BasicAuthentication): Promise<Gate> {

@@ -1,3 +1,7 @@
+import { types } from 'node:util';
+import * as z from 'zod';
+import { checkDocument } from '../../spec/json';
+
 /** How a registry goes wrong for a request. Several together all happen. */
 export interface Misbehaviour {
   /** The request waits for so many milliseconds, or for an event, before anything else happens. */
@@ -20,11 +24,14 @@ export interface Misbehaviour {
   readonly authorization?: string;
   /** Headers of the answer, whatever it is, by lower-case names; `null` takes one away. */
   readonly headers?: Readonly<Record<string, string | null>>;
-  /** The connection ends after so many bytes of the answer's body. */
+  /** The connection ends after so many bytes of the answer's body. Befalls no HEAD, of which the answer has none. */
   readonly cutAfter?: number;
-  /** The connection ends after so many bytes of the request's body; those before them count as received. */
+  /**
+   * The connection ends after so many bytes of the request's body; those before them count as received. Befalls only
+   * requests with one.
+   */
   readonly cutUploadAfter?: number;
-  /** The byte at this position of the content, counted from 0, has all its bits turned over. */
+  /** The byte at this position of the content, counted from 0, has all its bits turned over. Befalls no HEAD. */
   readonly flipByte?: number;
   /** A Range header is not heeded: 200, and all of the content. Befalls only requests with such a header. */
   readonly ignoreRange?: boolean;
@@ -58,14 +65,53 @@ export interface Target {
   /** The query with its question mark, or nothing. */
   readonly search: string;
   readonly hasRange: boolean;
+  readonly hasBody: boolean;
 }
 
 /** The faults of a registry. */
 export interface Faults {
+  /** @throws {InvalidDocumentError} for a fault that there is not. */
   add(fault: Fault): FaultHandle;
   /** Everything that befalls a request; of two faults that say different things the later one counts. */
   befalling(target: Target): Misbehaviour;
 }
+
+const position = z.int().min(0);
+
+/** The longest that a timer of Node waits, in milliseconds; one that should wait for longer does not wait at all. */
+const longestDelay = 2 ** 31 - 1;
+
+/**
+ * What TypeScript says, for JavaScript: a fault that is misspelt befalls nobody, and a test passes that tests nothing.
+ * Headers may be such as none can send.
+ */
+export const faultSchema = z.strictObject({
+  method: z
+    .string()
+    .regex(/^[A-Z]+$/, 'a method in capital letters')
+    .optional(),
+  path: z
+    .union([
+      z.string().startsWith('/', 'a whole path, which begins with "/", or a RegExp'),
+      z.custom<RegExp>(types.isRegExp),
+    ])
+    .optional(),
+  repository: z.string().optional(),
+  digest: z.string().optional(),
+  times: position.optional(),
+  delay: z.union([z.number().min(0).max(longestDelay), z.custom<Promise<unknown>>(types.isPromise)]).optional(),
+  hangUp: z.enum(['before', 'after']).optional(),
+  status: z.int().min(200).max(999).optional(),
+  retryAfter: z.union([z.number(), z.string()]).optional(),
+  redirect: z.string().refine(URL.canParse, 'an origin, as in https://other.example, or a URL').optional(),
+  authorization: z.string().optional(),
+  headers: z.record(z.string(), z.string().nullable()).optional(),
+  cutAfter: position.optional(),
+  cutUploadAfter: position.optional(),
+  flipByte: position.optional(),
+  ignoreRange: z.boolean().optional(),
+  refuseMount: z.boolean().optional(),
+});
 
 /** What befalls a request where nothing does. */
 export const noMisbehaviour: Misbehaviour = {};
@@ -74,6 +120,7 @@ export function createFaults(): Faults {
   const active = new Set<{ readonly fault: Fault; hits: number }>();
   return {
     add(fault) {
+      checkDocument(fault, faultSchema, 'fault');
       const entry = { fault, hits: 0 };
       active.add(entry);
       return {
@@ -97,14 +144,16 @@ export function createFaults(): Faults {
   };
 }
 
-function befalls(fault: Fault, { method, path, search, hasRange }: Target): boolean {
+function befalls(fault: Fault, { method, path, search, hasRange, hasBody }: Target): boolean {
   if (fault.times !== undefined && fault.times < 1) return false;
   if (fault.method !== undefined && fault.method !== method) return false;
   if (typeof fault.path === 'string' && fault.path !== path) return false;
-  if (fault.path instanceof RegExp && path.search(fault.path) < 0) return false;
+  if (typeof fault.path === 'object' && path.search(fault.path) < 0) return false;
   if (fault.repository !== undefined && !isBelow(path, fault.repository)) return false;
   if (fault.digest !== undefined && !`${path}${search.replace(/%3a/gi, ':')}`.includes(fault.digest)) return false;
   if (fault.ignoreRange && !hasRange) return false;
+  if (fault.cutUploadAfter !== undefined && !hasBody) return false;
+  if ((fault.cutAfter !== undefined || fault.flipByte !== undefined) && method === 'HEAD') return false;
   return !fault.refuseMount || (method === 'POST' && new URLSearchParams(search).has('mount'));
 }
 

@@ -31,10 +31,30 @@ export interface ServedLayout {
 }
 
 /**
- * @throws {EmptyIndexError}, {@link UnknownTagError}, {@link InvalidLayoutError} if the layout has nothing to serve.
+ * @throws {EmptyIndexError}, {@link UnknownTagError}, {@link InvalidLayoutError} if a layout has nothing to serve.
  * @throws {AmbiguousManifestError} if several images would be served as one tag.
  */
-export async function addLayout(storage: RegistryStorage, { path, repository, tag }: ServedLayout): Promise<void> {
+export async function addLayouts(storage: RegistryStorage, layouts: readonly ServedLayout[]): Promise<void> {
+  const origins = new Map<string, { readonly path: string; readonly digest: Digest }>();
+  for (const layout of layouts) {
+    const { path, repository } = layout;
+    for (const { ref, tag } of await imagesOf(layout)) {
+      const name = `${repository}:${tag}`;
+      const other = origins.get(name);
+      if (tag !== undefined && other && other.digest !== ref.digest) {
+        throw new AmbiguousManifestError(
+          `${path}: expected to serve ${ref.digest} as ${name}, found ${other.path} to be served as that with ${other.digest}; give one of them another repository or tag`,
+          { expected: ref.digest, found: other.digest },
+        );
+      }
+      origins.set(name, { path, digest: ref.digest });
+      await addRef(storage, repository, tag, ref);
+    }
+  }
+}
+
+/** What of a layout is served, and as which tags. */
+async function imagesOf({ path, repository, tag }: ServedLayout): Promise<{ ref: Ref; tag: string | undefined }[]> {
   const found = await readSource(parseLayoutReference(path));
   if (found.length === 0) throw new EmptyIndexError(`${path}: expected an image or index to serve, found none`);
   if (tag !== undefined && found.length > 1) {
@@ -44,7 +64,7 @@ export async function addLayout(storage: RegistryStorage, { path, repository, ta
       { expected: '1', found: String(found.length) },
     );
   }
-  for (const { ref, descriptor } of found) await addRef(storage, repository, tag ?? tagOf(descriptor), ref);
+  return found.map(({ ref, descriptor }) => ({ ref, tag: tag ?? tagOf(descriptor) }));
 }
 
 /**

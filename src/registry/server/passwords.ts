@@ -21,9 +21,18 @@ const maxRemembered = 1000;
  * @throws {FileSystemError}
  */
 export async function passwordCheck(users: Users): Promise<PasswordCheck> {
+  checkUsers(users);
   if ('htpasswd' in users) return hashCheck(await readHtpasswd(users.htpasswd));
   const expected = fingerprint(users.username, users.password);
   return async (username, password) => timingSafeEqual(fingerprint(username, password), expected);
+}
+
+/** What TypeScript says, for JavaScript; what was given instead may be a password, and is not told. */
+function checkUsers(users: unknown): void {
+  const { htpasswd, username, password } = (users ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof htpasswd === 'string' || (typeof username === 'string' && typeof password === 'string')) return;
+  const expected = 'a username and a password, or an htpasswd file';
+  throw new InvalidOptionError(`auth.users: expected ${expected}, found neither`, { expected });
 }
 
 function hashCheck(hashes: ReadonlyMap<string, string>): PasswordCheck {

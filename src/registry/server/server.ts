@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createSecureServer } from 'node:https';
 import type { Gate } from './authentication';
 import { Refusal, refusalBody, refusalOf } from './errors';
-import { answer, answerJson, type Exchange } from './exchange';
+import { answer, answerJson, type Exchange, hasBody } from './exchange';
 import { type Faults, noMisbehaviour } from './faults';
 import type { Handler, Registered } from './handler';
 import { listReferrers, listRepositories, listTags } from './listing';
@@ -85,7 +85,13 @@ async function serve(request: IncomingMessage, response: ServerResponse, served:
   served.arrived(record);
   // What is written to a client that went away is lost; who writes sees to it.
   response.on('error', ignore).on('close', () => served.ended(record));
-  const misbehaviour = served.faults.befalling({ method, path, search, hasRange: headers.range !== undefined });
+  const misbehaviour = served.faults.befalling({
+    method,
+    path,
+    search,
+    hasRange: headers.range !== undefined,
+    hasBody: hasBody(request),
+  });
   const query = search === '' ? noQuery : new URLSearchParams(search);
   const exchange: Exchange = { request, response, query, misbehaviour, record };
   try {

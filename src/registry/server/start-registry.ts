@@ -1,14 +1,17 @@
 import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
+import { createSecureContext } from 'node:tls';
+import * as z from 'zod';
 import { InvalidOptionError } from '../../errors';
 import type { Ref } from '../../ref';
+import { checkDocument } from '../../spec/json';
 import { type Authentication, createGate } from './authentication';
 import { directoryStorage } from './directory-storage';
-import { createFaults, type Fault, type FaultHandle } from './faults';
-import { addLayout, addRef, type ServedLayout } from './layouts';
+import { createFaults, type Fault, type FaultHandle, faultSchema } from './faults';
+import { addLayouts, addRef, type ServedLayout } from './layouts';
 import { memoryStorage } from './memory-storage';
 import { type RegistryRequest, remember } from './requests';
-import { createRegistryServer, type RegistryServer, type Served } from './server';
+import { createRegistryServer, type RegistryServer } from './server';
 import { createSessions } from './sessions';
 import type { RegistryStorage } from './storage';
 
@@ -53,11 +56,31 @@ export interface Registry extends AsyncDisposable {
    * @param tag without one it is there by its digest alone.
    */
   addRef(repository: string, tag: string | undefined, ref: Ref): Promise<void>;
-  /** Lets something go wrong, until it is stopped or happened as often as it was to. */
+  /**
+   * Lets something go wrong, until it is stopped or happened as often as it was to.
+   *
+   * @throws {InvalidDocumentError} for a fault that there is not, naming the field.
+   */
   misbehave(fault: Fault): FaultHandle;
   /** Ends everything that is under way, and lets go of the port. */
   close(): Promise<void>;
 }
+
+/** What TypeScript says, for JavaScript. What makes the certificate and the users looks at them itself, and tells no secret. */
+const optionsSchema = z.strictObject({
+  layouts: z.array(z.strictObject({ path: z.string(), repository: z.string(), tag: z.string().optional() })).optional(),
+  port: z.int().optional(),
+  host: z.string().optional(),
+  storage: z
+    .union([z.string(), z.custom<RegistryStorage>((value) => typeof value === 'object' && value !== null)])
+    .optional(),
+  tls: z.unknown().optional(),
+  auth: z.unknown().optional(),
+  faults: z.array(faultSchema).optional(),
+  sparse: z.boolean().optional(),
+  pageSize: z.int().min(1).optional(),
+  onRequest: z.custom<() => void>((value) => typeof value === 'function', 'a function').optional(),
+});
 
 /** How many milliseconds the work under way has to end when its connections are gone. */
 const patience = 1_000;
@@ -65,11 +88,14 @@ const patience = 1_000;
 /**
  * Starts a registry: the whole distribution specification 1.1, over http or https.
  *
+ * @throws {InvalidDocumentError} for an option that there is not, or of another type.
  * @throws {InvalidOptionError} if it can't listen there, or the certificate or the htpasswd file can't be used.
  * @throws what reading the layouts throws.
  * @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
  */
 export async function startRegistry(options: RegistryOptions = {}): Promise<Registry> {
+  checkDocument(options, optionsSchema, 'options of startRegistry');
+  if (options.tls) checkCertificate(options.tls, 'tls');
   const { host = '127.0.0.1', port = 0, layouts = [], sparse = true, pageSize = Number.POSITIVE_INFINITY } = options;
   const gate = options.auth && (await createGate(options.auth));
   const storage = await openStorage(options.storage);
@@ -84,9 +110,9 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     if (typeof options.storage !== 'object') await storage.close();
   };
   try {
-    for (const layout of layouts) await addLayout(storage, layout);
+    await addLayouts(storage, layouts);
     const isLogged = process.env.DEBUG?.includes('nx-oci:registry') ?? false;
-    const running = createServer({
+    const running = createRegistryServer({
       storage,
       sessions,
       sparse,
@@ -133,13 +159,25 @@ async function openStorage(storage: RegistryStorage | string | undefined): Promi
   return storage === undefined ? memoryStorage() : directoryStorage(storage);
 }
 
-/** @throws {InvalidOptionError} */
-function createServer(served: Served): RegistryServer {
+/**
+ * @param name names both in messages; they themselves stay secret.
+ * @throws {InvalidOptionError} if they are no certificate and its key.
+ */
+export function checkCertificate({ cert, key }: NonNullable<RegistryOptions['tls']>, name: string): void {
+  const expected = 'a certificate and its key in PEM';
+  // Node takes one without the other, and then fails whoever connects.
+  if (!cert || !key)
+    throw new InvalidOptionError(`${name}: expected ${expected}, found only one of them`, { expected });
   try {
-    return createRegistryServer(served);
+    createSecureContext({ cert, key });
   } catch (error) {
-    const found = (error as Error).message;
-    throw new InvalidOptionError(`tls: expected a certificate and its key in PEM, found ${found}`, { found });
+    // OpenSSL's own words, where there are any, without its numbers.
+    const { reason, message } = error as Error & { readonly reason?: string };
+    const found = reason ?? message;
+    throw new InvalidOptionError(`${name}: expected ${expected}, found some that can't be used (${found})`, {
+      expected,
+      found,
+    });
   }
 }
 

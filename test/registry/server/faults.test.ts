@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { InvalidDocumentError } from '../../../src';
 import type { Fault } from '../../../src/registry/server/faults';
 import { type Registry, startRegistry } from '../../../src/registry/server/start-registry';
-import { collect } from '../../fixtures';
+import { collect, failureOf } from '../../fixtures';
 import { blobOf, manifestOf, open, pushBlob, putManifest, send, startUpload } from './send';
 
 let registry: Registry;
@@ -102,6 +103,9 @@ describe('B5: whom a fault befalls', () => {
     ['no time at all', { times: 0 }, [['GET', blobPath]]],
     ['mounts alone', { refuseMount: true }, [['GET', blobPath]]],
     ['ranges alone', { ignoreRange: true }, [['GET', blobPath]]],
+    ['what has a body to cut', { cutUploadAfter: 1 }, [['GET', blobPath]]],
+    ['what has an answer to cut', { cutAfter: 1 }, [['HEAD', blobPath]]],
+    ['what has an answer to change', { flipByte: 0 }, [['HEAD', blobPath]]],
   ])('nobody else: %s', async (_, match, spared) => {
     const fault = registry.misbehave({ ...match, status: 503 });
     for (const [method, path] of spared) expect((await send(url, method, path)).status).toBe(200);
@@ -127,6 +131,34 @@ describe('B5: whom a fault befalls', () => {
     registry.misbehave({ status: 502, times: 1 });
     expect(await get()).toMatchObject({ status: 502, headers: { 'x-first': '1' } });
     expect((await get()).status).toBe(503);
+  });
+
+  test.each<[string, object | null, string]>([
+    ['a field that there is not', { stat: 503 }, 'fault: $: expected only options that there are, found "stat"'],
+    [
+      'a method that none sends',
+      { method: 'get' },
+      'fault: $.method: expected a method in capital letters, found "get"',
+    ],
+    ['no whole path', { path: 'v2/' }, 'fault: $.path: expected a whole path, which begins with "/", or a RegExp'],
+    ['what is no path', { path: () => true }, 'fault: $.path: expected string, found function'],
+    ['fewer times than none', { times: -1 }, 'fault: $.times: expected number to be >=0, found -1'],
+    ['a status that none can send', { status: 99 }, 'fault: $.status: expected number to be >=200, found 99'],
+    ['half a byte', { cutAfter: 1.5 }, 'fault: $.cutAfter: expected int, found 1.5'],
+    ['a byte before the first', { flipByte: -1 }, 'fault: $.flipByte: expected number to be >=0, found -1'],
+    ['a delay that no timer knows', { delay: 1e12 }, 'fault: $.delay: expected number to be <=2147483647'],
+    ['no delay', { delay: '1s' }, 'fault: $.delay: expected number, found "1s"'],
+    ['either of two', { hangUp: true }, 'fault: $.hangUp: expected one of "before"|"after", found true'],
+    [
+      'a redirect to nowhere',
+      { redirect: 'other' },
+      'fault: $.redirect: expected an origin, as in https://other.example',
+    ],
+    ['nothing', null, 'fault: $: expected object, found null'],
+  ])('what nobody can mean is refused: %s', async (_, fault, message) => {
+    const failure = await failureOf(InvalidDocumentError, async () => registry.misbehave(fault as Fault));
+    expect(failure.message).toContain(message);
+    expect((await get()).status).toBe(200);
   });
 
   test('from the start', async () => {

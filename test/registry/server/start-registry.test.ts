@@ -8,6 +8,7 @@ import {
   EmptyIndexError,
   emptyDescriptor,
   fileBlob,
+  InvalidDocumentError,
   InvalidLayoutError,
   InvalidOptionError,
   InvalidReferenceError,
@@ -167,6 +168,13 @@ describe('M18: layouts', () => {
     expect(await registry.storage.repositories()).toEqual(['app', 'digest', 'own', 'untagged']);
   });
 
+  test('what two layouts both have is served once', async () => {
+    const image = await sampleImage();
+    const paths = [await taggedLayout({ v1: image }), await taggedLayout({ v1: image })];
+    const registry = await start({ layouts: paths.map((path) => ({ path, repository: 'app' })) });
+    await expectServed(registry, 'app', 'v1', image);
+  });
+
   test('in an archive too', async () => {
     const image = await sampleImage();
     const path = await archiveOf(await taggedLayout({ v1: image }));
@@ -207,6 +215,16 @@ describe('M18: layouts', () => {
       async () => ({ layouts: [{ path: await taggedLayout({ 'a/b': await sampleImage() }), repository: 'app' }] }),
       InvalidReferenceError,
       'tag "a/b"',
+    ],
+    [
+      'two images of two layouts as one tag',
+      async () => {
+        const first = await taggedLayout({ v1: await sampleImage(['one']) });
+        const second = await taggedLayout({ v1: await sampleImage(['two']) });
+        return { layouts: [first, second].map((path) => ({ path, repository: 'app' })) };
+      },
+      AmbiguousManifestError,
+      'give one of them another repository or tag',
     ],
   ])('%s: an error, and no registry', async (_, options, type, message) => {
     const failure = await failureOf(type as never, async () => start(await options()));
@@ -340,6 +358,32 @@ describe('a registry that runs', () => {
     await failureOf(InvalidOptionError, () => start({ port: 70_000 }));
   });
 
+  test.each<[object | null, string]>([
+    [{ layout: [] }, '$: expected only options that there are, found "layout"'],
+    [{ port: '5000' }, '$.port: expected number, found "5000"'],
+    [{ layouts: ['out'] }, '$.layouts[0]: expected object, found "out"'],
+    [{ layouts: [{ path: 'out' }] }, '$.layouts[0].repository: expected string, found nothing'],
+    [{ storage: 5 }, '$.storage: expected string, found 5'],
+    [{ faults: [{ stat: 503 }] }, '$.faults[0]: expected only options that there are, found "stat"'],
+    [{ pageSize: 0 }, '$.pageSize: expected number to be >=1, found 0'],
+    [{ onRequest: 'log' }, '$.onRequest: expected a function, found "log"'],
+    [null, '$: expected object, found null'],
+  ])('refuses options that there are not: %j', async (options, message) => {
+    const failure = await failureOf(InvalidDocumentError, () => start(options as object));
+    expect(failure.message).toContain(`options of startRegistry: ${message}`);
+  });
+
+  test.each([
+    [{ scheme: 'digest', users: { username: 'ci', password: 'secret' } }, 'auth.scheme: expected "basic" or "bearer"'],
+    [{ scheme: 'basic' }, 'auth.users: expected a username and a password, or an htpasswd file'],
+    [{ scheme: 'basic', users: { ci: 'secret' } }, 'auth.users: expected a username and a password'],
+    [{ scheme: 'bearer', users: { username: 'ci', password: ['secret'] } }, 'auth.users: expected a username'],
+  ])('refuses users that there can not be, and tells no secret: %j', async (auth, message) => {
+    const failure = await failureOf(InvalidOptionError, () => start({ auth: auth as never }));
+    expect(failure.message).toContain(message);
+    expect(failure.message).not.toContain('secret');
+  });
+
   test('listens where it is told to', async () => {
     const registry = await start({ host: '::1' }).catch(() => undefined);
     // Not every machine has the address.
@@ -393,8 +437,13 @@ describe('https', () => {
 
   test('refuses what is no certificate, without telling it', async () => {
     const failure = await failureOf(InvalidOptionError, () => start({ tls: { cert: 'bogus', key: 'secret' } }));
-    expect(failure.message).toContain('tls: expected a certificate and its key in PEM');
+    expect(failure.message).toContain("tls: expected a certificate and its key in PEM, found some that can't be used");
     expect(failure.message).not.toContain('secret');
+  });
+
+  test('refuses a certificate without its key', async () => {
+    const failure = await failureOf(InvalidOptionError, () => start({ tls: { cert: tls.cert } as typeof tls }));
+    expect(failure.message).toContain('tls: expected a certificate and its key in PEM, found only one of them');
   });
 });
 
