@@ -62,6 +62,18 @@ export async function uploadBlob(
   let isFirstTry = true;
   let furthest = 0;
 
+  const sendFrom = async (start: Place, progressed: () => void): Promise<void> => {
+    let here = start;
+    for (;;) {
+      place = here;
+      options.onProgress?.(here.offset);
+      if (here.offset > furthest) progressed();
+      furthest = Math.max(furthest, here.offset);
+      const end = here.offset + Math.max(chunkSize, here.smallestChunk);
+      if (end >= blob.size) return closeUpload(upload, here);
+      here = await sendChunk(upload, here, end);
+    }
+  };
   const attempt = async (progressed: () => void): Promise<'mounted' | 'uploaded'> => {
     if (!isFirstTry) {
       place = place && (await uploadStatus(upload, place));
@@ -69,37 +81,24 @@ export async function uploadBlob(
       if (place === undefined && (await hasBlob(exchange, descriptor))) return 'uploaded';
     }
     isFirstTry = false;
-    const reached = (offset: number) => {
-      options.onProgress?.(offset);
-      if (offset > furthest) progressed();
-      furthest = Math.max(furthest, offset);
-    };
-    if (place === undefined) {
-      const started: Place | 'mounted' = await startUpload(upload, options.mountFrom);
-      if (started === 'mounted') return started;
-      place = started;
-    }
-    reached(place.offset);
-    for (;;) {
-      const end = place.offset + Math.max(chunkSize, place.smallestChunk);
-      try {
-        if (end >= blob.size) {
-          await closeUpload(upload, place);
-          return 'uploaded';
-        }
-        place = await sendChunk(upload, place, end);
-        reached(place.offset);
-      } catch (error) {
-        if (!isTooLarge(error) || chunkSize <= acceptableChunk) throw error;
-        chunkSize = acceptableChunk;
-        return attempt(progressed);
-      }
+    const start = place ?? (await startUpload(upload, options.mountFrom));
+    if (start === 'mounted') return start;
+    await sendFrom(start, progressed);
+    return 'uploaded';
+  };
+  const attemptInAcceptedSize = async (progressed: () => void): Promise<'mounted' | 'uploaded'> => {
+    try {
+      return await attempt(progressed);
+    } catch (error) {
+      if (!isTooLarge(error) || chunkSize <= acceptableChunk) throw error;
+      chunkSize = acceptableChunk;
+      return attempt(progressed);
     }
   };
 
   try {
     const temporary = (error: unknown) => isTemporary(error) || isOutOfOrder(error);
-    return await retrying(attempt, {
+    return await retrying(attemptInAcceptedSize, {
       ...retries,
       temporary,
       url: await exchange.url('blobs/uploads/'),
