@@ -1,6 +1,12 @@
 import type { Blob } from '../blob';
 import { algorithmOf } from '../digest';
-import { NotInRegistryError, RegistryError, UnauthorizedError, UntrustedResponseError } from '../errors';
+import {
+  NotInRegistryError,
+  RegistryError,
+  SizeMismatchError,
+  UnauthorizedError,
+  UntrustedResponseError,
+} from '../errors';
 import type { Descriptor } from '../spec/documents';
 import type { Exchange, Question } from './exchange';
 import { redactedUrl } from './transport/redaction';
@@ -45,6 +51,7 @@ export async function hasBlob(exchange: Exchange, { digest }: Pick<Descriptor, '
  * Sends a blob. An upload that breaks off goes on where the registry says that it broke or, when the registry no longer
  * knows, begins anew. The registry verifies it.
  *
+ * @throws {SizeMismatchError} for a blob that is shorter than it should be.
  * @throws {UntrustedResponseError} if the place for the upload is none, or is reached without TLS where the registry is
  *   reached with it.
  * @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
@@ -252,8 +259,8 @@ async function nextLocation(upload: Upload, response: HttpResponse): Promise<URL
   throw refuse(`a Location by ${protocol.slice(0, -1)}`, redactedUrl(url));
 }
 
-/** A part of the blob, that tells how far it was read. */
-function pieceOf({ blob, onProgress }: Upload, from: number, to: number): Blob {
+/** A part of the blob, that tells how far it was read. A registry would wait for what is missing. */
+function pieceOf({ descriptor, blob, onProgress }: Upload, from: number, to: number): Blob {
   return {
     size: to - from,
     open: async function* ({ start = 0, end = to - from } = {}) {
@@ -263,6 +270,7 @@ function pieceOf({ blob, onProgress }: Upload, from: number, to: number): Blob {
         sent += chunk.length;
         onProgress?.(sent);
       }
+      if (sent < from + end) throw new SizeMismatchError(`blob ${descriptor.digest}`, blob.size, sent);
     },
   };
 }

@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
-import { type Blob, OciError, RegistryError, UntrustedResponseError } from '../../src';
+import { type Blob, OciError, RegistryError, SizeMismatchError, UntrustedResponseError } from '../../src';
 import type { Registry, RegistryOptions } from '../../src/registry/server/start-registry';
 import type { UploadOptions } from '../../src/registry/upload';
 import { failureOf } from '../fixtures';
@@ -55,6 +55,18 @@ describe('a blob is sent', () => {
     expect(await repositoryAt(registry).putBlob(descriptor, blob)).toBe('uploaded');
     expect(registry.requests.find(({ method }) => method === 'POST')?.query).toBe(query);
     expect(await has(registry, descriptor)).toBe(true);
+  });
+
+  test.each([{}, { chunkSize: 200_000 }])('not if it is shorter than it should be: %j', async (options) => {
+    const registry = await openRegistry();
+    const shorter: Blob = {
+      size: blob.size,
+      open: ({ start = 0, end = blob.size } = {}) => blob.open({ start, end: Math.min(end, 250_000) }),
+    };
+    const send = () => repositoryAt(registry).putBlob(descriptor, shorter, options);
+    const { message } = await failureOf(SizeMismatchError, send);
+    expect(message).toContain(`blob ${descriptor.digest}: expected 300000 bytes, found `);
+    expect(await has(registry)).toBe(false);
   });
 
   test('in pieces of a size', async () => {
