@@ -103,7 +103,11 @@ export function withAuthorization(inner: Transport, credentials: Credentials): T
     const response = await send(request, known);
     if (!isUnauthorized(response, url)) return response;
 
-    const challenge = await challenged(request, response);
+    const challenge = await challenged(request, response).catch(async (error: unknown) => {
+      // A response that nobody takes keeps its connection, and that the process.
+      await response.discard();
+      throw error;
+    });
     if (challenge.way === undefined) throw await unauthorized(request, response, challenge.advice);
     await response.discard();
     const fresh = await challenge.way(challenge.scopes, signal, known);

@@ -487,6 +487,20 @@ describe('ACCEPTANCE 33: where passwords are sent for a token is checked first',
   });
 });
 
+test.each<[string, string, Credentials]>([
+  ['credentials that can not be had', 'Basic realm="here"', () => Promise.reject(new Error('no helper'))],
+  ['a realm that is refused', 'Bearer realm="nowhere"', anonymous],
+])('%s leave no connection open, which would keep the process', async (_title, challenge, credentials) => {
+  const registry = await serve((_received, response) => {
+    response.writeHead(401, { 'www-authenticate': challenge }).end();
+  });
+  const transport = authorized(credentials);
+  const ask = () => transport(get(registry.origin, '/', { scopes: [pull] }));
+  await expect(ask()).rejects.toThrow(/no helper|realm of/);
+  await expect(ask()).rejects.toThrow(/no helper|realm of/);
+  expect(registry.connections()).toBe(1);
+});
+
 describe('ACCEPTANCE 34: who is not the registry gets no credentials', () => {
   const greedy =
     (realm: string): Answer =>
