@@ -53,20 +53,24 @@ export async function pushImages(push: PushImages): Promise<PushedImage[]> {
 }
 
 async function pushAll(manifests: readonly SourcedRef[], push: PushImages): Promise<PushedImage[]> {
-  const { source, references, dryRun = false, onProgress } = push;
+  const { source, references, dryRun = false, onProgress, mountFrom, chunkSize } = push;
   const pushed: PushedImage[] = [];
+  /** In each registry, the repository that has the blobs since an earlier reference. */
+  const filled = new Map<string, string>();
   for (const target of references.flatMap((reference) => targetsOf(reference, manifests, source.name))) {
     const { ref, reference } = target;
-    const { mountFrom, chunkSize } = push;
+    const { registry, repository } = reference;
     const name = formatRegistryReference(reference);
+    const origin = mountFrom ?? filled.get(registry);
     const done = dryRun
       ? await planPush(ref)
       : await pushRef(ref, push.repository(reference), {
           ...(reference.tag !== undefined && { tags: [reference.tag] }),
-          ...(mountFrom !== undefined && mountFrom !== reference.repository && { mountFrom }),
+          ...(origin !== undefined && origin !== repository && { mountFrom: origin }),
           ...(chunkSize !== undefined && { chunkSize }),
           ...(onProgress && { onProgress: (progress) => onProgress(name, progress) }),
         });
+    if (!filled.has(registry)) filled.set(registry, repository);
     pushed.push({ ...done, reference: formatRegistryReference({ ...reference, digest: ref.digest }) });
   }
   return pushed;

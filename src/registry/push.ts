@@ -13,8 +13,8 @@ export interface PushOptions extends Pick<UploadOptions, 'chunkSize'> {
   /** The tags that it gets; without any it is there by its digest. */
   readonly tags?: readonly string[];
   /**
-   * A repository of the same registry that may have the blobs. Those of an image that says what it is built on are looked
-   * for in the repository of that.
+   * A repository of the same registry that may have the blobs. Without it, those of an image that says what it is built on
+   * are looked for in the repository of that.
    */
   readonly mountFrom?: string;
   readonly onProgress?: (progress: PushProgress) => void;
@@ -60,9 +60,10 @@ export async function pushRef(
     sent.set(digest, now);
     onProgress?.({ done, total });
   };
-  await inLanes(blobs.values(), lanes, async ({ descriptor, blob, origin = mountFrom }) => {
+  await inLanes(blobs.values(), lanes, async ({ descriptor, blob, origin }) => {
+    const from = mountFrom ?? origin;
     const outcome = await repository.putBlob(descriptor, blob, {
-      ...(origin !== undefined && { mountFrom: origin }),
+      ...(from !== undefined && { mountFrom: from }),
       ...(chunkSize !== undefined && { chunkSize }),
       onProgress: (now) => report(descriptor.digest, now),
     });

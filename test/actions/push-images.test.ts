@@ -71,14 +71,26 @@ describe('a layout is pushed', () => {
     for (const [tag, { digest }] of Object.entries(refs)) expect((await read(registry, tag)).digest).toBe(digest);
   });
 
-  test('to several places, where the second mounts what the first has', async () => {
-    const image = await sampleImage();
+  test.each<[string, readonly string[], More]>([
+    ['several places, where the second mounts what the first has', ['os:v1', 'os:v2', 'copy:v1'], {}],
+    ['the repository that has it and another, which mounts it', ['os:v1', 'copy:v1'], { mountFrom: 'os' }],
+  ])('to %s', async (_places, names, more) => {
     const registry = await openRegistry();
-    await push(registry, await writtenLayout(image), ['os:v1', 'copy:v1'], { mountFrom: 'os' });
+    await push(registry, await writtenLayout(await sampleImage()), names, more);
     expect(registry.requests.filter(({ status, method }) => method === 'POST' && status === 201)).toHaveLength(2);
     const froms = registry.requests.flatMap(({ query }) => new URLSearchParams(query).get('from') ?? []);
     // What is pushed to the repository itself is not mounted from it.
     expect(froms).toEqual(['os', 'os']);
+  });
+
+  test('to several registries, each of which gets it', async () => {
+    const [one, other] = [await openRegistry(), await openRegistry()];
+    const image = await sampleImage();
+    const references = [`${one.host}/first:v1`, `${other.host}/os:v1`].map(parseRegistryReference);
+    const { repository } = clientOf();
+    await pushImages({ source: sourceOf(await writtenLayout(image)), references, repository });
+    expect((await read(other, 'v1')).digest).toBe(image.digest);
+    expect(other.requests.filter(({ query }) => query.includes('mount='))).toEqual([]);
   });
 
   test('in pieces, and says how far it has come', async () => {

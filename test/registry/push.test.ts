@@ -154,9 +154,17 @@ describe('blobs of the base', () => {
   test('are mounted from its repository', async () => {
     const registry = await openRegistry();
     const image = await imageOn(`${registry.host}/base/image:v1`, registry);
-    const { blobs } = await pushRef(image, repositoryAt(registry), { tags: ['v1'], mountFrom: 'elsewhere' });
+    const { blobs } = await pushRef(image, repositoryAt(registry), { tags: ['v1'] });
     expect(blobs).toEqual({ present: 0, mounted: 1, uploaded: 2 });
     expect(mounts(registry)).toEqual(Array(3).fill('base/image'));
+  });
+
+  test('are mounted from the repository that was named, which has the others as well', async () => {
+    const registry = await openRegistry();
+    const image = await imageOn(`${registry.host}/base/image:v1`, registry);
+    await registry.addRef('app', 'v1', image);
+    const { blobs } = await pushRef(image, repositoryAt(registry), { mountFrom: 'app' });
+    expect(blobs).toEqual({ present: 0, mounted: 3, uploaded: 0 });
   });
 
   test.each<[string, (registry: Registry) => string]>([
