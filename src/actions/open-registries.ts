@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { findCredentials } from '../credentials/find-credentials';
@@ -79,11 +80,13 @@ function mirrorsIn(text: string | undefined): Record<string, string[]> {
 function certificatesIn(file: string | undefined): string[] {
   if (!file) return [];
   try {
-    return [readFileSync(file, 'utf8')];
+    const pem = readFileSync(file, 'utf8');
+    new X509Certificate(pem);
+    return [pem];
   } catch (error) {
-    throw new InvalidOptionError(`NX_OCI_CA: expected a file of certificates, found none that can be read at ${file}`, {
-      found: file,
-      cause: error,
-    });
+    throw new InvalidOptionError(
+      `NX_OCI_CA: expected a file of certificates in PEM, found none that can be read at ${file}`,
+      { found: file, cause: error },
+    );
   }
 }

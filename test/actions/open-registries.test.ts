@@ -99,7 +99,9 @@ describe('what the environment must not say', () => {
   test('a file without certificates', async () => {
     const file = join(writeFiles(temporaryDirectory(), { 'ca.pem': 'none' }), 'ca.pem');
     const { message } = await failureOf(InvalidOptionError, () => openRegistries({ NX_OCI_CA: file }));
-    expect(message).toContain('expected a certificate in PEM, found other text');
+    expect(message).toContain(
+      `NX_OCI_CA: expected a file of certificates in PEM, found none that can be read at ${file}`,
+    );
   });
 
   test('nor an option', async () => {

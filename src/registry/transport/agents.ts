@@ -5,6 +5,7 @@ import * as https from 'node:https';
 import * as tls from 'node:tls';
 import { InvalidOptionError } from '../../errors';
 import { lookupPublic } from './addresses';
+import { failure } from './network-error';
 
 /** Whom the connections of a process trust, and what way they take. */
 export interface ConnectionOptions {
@@ -76,10 +77,20 @@ function directAgent(protocol: string): http.Agent {
 async function proxyAgent(protocol: string, proxy: URL, trust: tls.ConnectionOptions): Promise<http.Agent> {
   if (protocol === 'https:') {
     const { HttpsProxyAgent } = require('https-proxy-agent') as typeof import('https-proxy-agent');
-    return new HttpsProxyAgent(proxy, { ...kept, ...trust });
+    const agent = new HttpsProxyAgent(proxy, { ...kept, ...trust });
+    return Object.assign(agent, { connect: blamingProxy(agent.connect.bind(agent)) });
   }
   const { HttpProxyAgent } = require('http-proxy-agent') as typeof import('http-proxy-agent');
-  return new HttpProxyAgent(proxy, { ...kept, ...trust });
+  const agent = new HttpProxyAgent(proxy, { ...kept, ...trust });
+  return Object.assign(agent, { connect: blamingProxy(agent.connect.bind(agent)) });
+}
+
+/** What fails before there is a way through the proxy is no failure of the registry. */
+function blamingProxy<To extends unknown[], Way>(connect: (...to: To) => Promise<Way>): (...to: To) => Promise<Way> {
+  return (...to) =>
+    connect(...to).catch((error: Error) => {
+      throw failure(error.message, 'PROXY_UNREACHED');
+    });
 }
 
 function valueIn(environment: NodeJS.ProcessEnv, name: string): string | undefined {

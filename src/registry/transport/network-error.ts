@@ -22,6 +22,7 @@ const meanings: readonly (readonly [codes: RegExp, found: string, advice: string
   ],
   [/^(HPE_|HTTPParserError$)/, 'something else than HTTP', 'correct the name and port of the registry, or use https'],
   [/^PROXY_REFUSED$/, 'a proxy that refuses', 'check HTTPS_PROXY, HTTP_PROXY and NO_PROXY'],
+  [/^PROXY_UNREACHED$/, 'no way to the proxy', 'check HTTPS_PROXY, HTTP_PROXY and NO_PROXY'],
 ];
 
 /** A failure that the system has no code for. */

@@ -46,7 +46,14 @@ const temporaryStatuses: ReadonlySet<number> = new Set([408, 429, 500, 502, 503,
 
 /** The request had no effect, so that even one that must not be made twice can be made again. */
 const refusedStatus = 429;
-const unsentCodes = new Set(['ECONNREFUSED', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'CONNECT_TIMEOUT']);
+const unsentCodes = new Set([
+  'CONNECT_TIMEOUT',
+  'EAI_AGAIN',
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'PROXY_UNREACHED',
+]);
 
 /** The connection broke, or the other side was too slow. Certificates and names that are wrong stay so. */
 const temporaryCodes: ReadonlySet<string> = new Set([

@@ -15,6 +15,7 @@ import {
   UntrustedResponseError,
 } from '../../../src';
 import { isLocalHost } from '../../../src/registry/transport/addresses';
+import { isTemporary } from '../../../src/registry/transport/retries';
 import { collect, failureOf } from '../../fixtures';
 import { authority, certificateFile, get, http, read, serve, serveProxy, serveSockets, unusedPort } from './servers';
 
@@ -378,6 +379,15 @@ describe('proxies', () => {
     expect(await read(await transport(get(plain.origin)))).toMatchObject({ text: 'plain /' });
     expect(await read(await transport(get(`https://localhost:${secure.port}`)))).toMatchObject({ text: 'secure /' });
     expect(asked).toEqual(elsewhere);
+  });
+
+  test.each(['http', 'https'])('one that is not there is not taken for the registry (%s)', async (scheme) => {
+    const url = `http://user:hunter2@127.0.0.1:${await unusedPort()}`;
+    const transport = http({ environment: { HTTP_PROXY: url, HTTPS_PROXY: url } });
+    const error = await failureOf(ConnectionError, () => transport(get(`${scheme}://registry.test`)));
+    expect(error.message).toContain('found no way to the proxy (PROXY_UNREACHED); check HTTPS_PROXY');
+    expect(JSON.stringify([error.message, String(error.cause)])).not.toContain('hunter2');
+    expect(isTemporary(error)).toBe(true);
   });
 
   test('its password goes to it, and into no message', async () => {
