@@ -31,7 +31,7 @@ export function imageMemory(root: string, { NX_OCI_STORE, CI }: NodeJS.ProcessEn
   return {
     root,
     store: resolve(root, store || NX_OCI_STORE || join('.nx', 'oci')),
-    isFrozen: CI !== undefined && CI !== 'false',
+    isFrozen: Boolean(CI) && CI !== 'false',
   };
 }
 

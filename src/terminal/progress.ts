@@ -15,7 +15,7 @@ const worthShowing = 64 * 1000 * 1000;
 
 /** A bar on a terminal; nothing in CI, in a file or in a pipe. */
 export function progressOn(stream: NodeJS.WriteStream, environment: NodeJS.ProcessEnv): Progress {
-  if (!stream.isTTY || (environment.CI !== undefined && environment.CI !== 'false')) {
+  if (!stream.isTTY || (environment.CI && environment.CI !== 'false')) {
     return { layer: () => undefined, transfer: () => undefined, stop: () => undefined };
   }
   let bar: SingleBar | undefined;

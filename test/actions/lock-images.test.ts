@@ -199,7 +199,7 @@ describe('where it is remembered', () => {
   test.each<[NodeJS.ProcessEnv, string, boolean]>([
     [{}, '/w/.nx/oci', false],
     [{ NX_OCI_STORE: 'cache', CI: 'true' }, '/w/cache', true],
-    [{ NX_OCI_STORE: '/var/cache', CI: '' }, '/var/cache', true],
+    [{ NX_OCI_STORE: '/var/cache', CI: '' }, '/var/cache', false],
     [{ NX_OCI_STORE: '', CI: 'false' }, '/w/.nx/oci', false],
   ])('%j', (environment, store, isFrozen) => {
     expect(imageMemory('/w', environment)).toEqual({ root: '/w', store, isFrozen });

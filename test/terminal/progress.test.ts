@@ -22,6 +22,7 @@ function shown(stream: { isTTY: boolean }, environment: NodeJS.ProcessEnv, total
 test('a bar on a terminal', () => {
   expect(shown({ isTTY: true }, {}, large)).toMatch(/linux\/arm64 app .*0% of 100 MB/);
   expect(shown({ isTTY: true }, { CI: 'false' }, large)).toContain('linux/arm64 app');
+  expect(shown({ isTTY: true }, { CI: '' }, large)).toContain('linux/arm64 app');
 });
 
 test.each<[string, boolean, NodeJS.ProcessEnv, number]>([
