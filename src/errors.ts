@@ -73,8 +73,9 @@ export class InvalidDocumentError extends OciError {}
 
 /** A media type other than the ones that can be handled here. */
 export class UnexpectedMediaTypeError extends OciError {
-  constructor(thing: string, expected: string, found: string) {
-    super(`${thing}: expected media type ${expected}, found ${found}`, { expected, found });
+  constructor(thing: string, expected: string, found: string, advice?: string) {
+    const whatToDo = advice === undefined ? '' : `; ${advice}`;
+    super(`${thing}: expected media type ${expected}, found ${found}${whatToDo}`, { expected, found });
   }
 }
 

@@ -59,7 +59,12 @@ export function layerTypeFor(manifestType: string, compression: Compression): st
     return { gzip: mediaTypes.layerGzip, zstd: mediaTypes.layerZstd, none: mediaTypes.layer }[compression];
   }
   if (compression !== 'zstd') return compression === 'gzip' ? mediaTypes.dockerLayerGzip : mediaTypes.dockerLayer;
-  throw new UnexpectedMediaTypeError('manifest with zstd layers', mediaTypes.imageManifest, manifestType);
+  throw new UnexpectedMediaTypeError(
+    'manifest with zstd layers',
+    mediaTypes.imageManifest,
+    manifestType,
+    'convert it with the format "oci", or compress its layers otherwise',
+  );
 }
 
 /** The media type without parameters and in lower case, as a Content-Type header may carry both. */

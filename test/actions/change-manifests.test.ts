@@ -124,7 +124,12 @@ describe('L11: what is copied', () => {
       '1 to 9',
     ],
     ['an instance beside an image', { addCompression: ['zstd'] }, InvalidOptionError, 'expected an index'],
-    ['zstd of what Docker made', { forceCompression: 'zstd' }, UnexpectedMediaTypeError, mediaTypes.dockerManifest],
+    [
+      'zstd of what Docker made',
+      { forceCompression: 'zstd' },
+      UnexpectedMediaTypeError,
+      'convert it with the format "oci"',
+    ],
   ])('is refused with %s, and nothing is written', async (_, options, type, message) => {
     const to = missing();
     const from = await taggedLayout({ v1: await convertRef(await sampleImage(), 'docker') });
