@@ -23,7 +23,7 @@ export interface ConnectionOptions {
 /** Connections that are kept for the next request. */
 export interface Agents {
   /** What a request to this URL is made with. */
-  optionsFor(url: URL, publicOnly: boolean): Promise<https.RequestOptions>;
+  optionsFor(url: URL, publicOnly: boolean): https.RequestOptions;
   /** Ends all connections, those in use too. */
   close(): void;
 }
@@ -39,21 +39,21 @@ export function openAgents(options: ConnectionOptions): Agents {
   const trust = ca.length > 0 ? { secureContext: trusting(ca, environment) } : {};
   const agents = new Map<string, http.Agent>();
 
-  const agentFor = async (kind: string, { protocol }: URL, proxy: URL | undefined): Promise<http.Agent> => {
+  const agentFor = (kind: string, { protocol }: URL, proxy: URL | undefined): http.Agent => {
     const known = agents.get(kind);
     if (known) return known;
-    const agent = proxy ? await proxyAgent(protocol, proxy, trust) : directAgent(protocol);
+    const agent = proxy ? proxyAgent(protocol, proxy, trust) : directAgent(protocol);
     agents.set(kind, agent);
     return agent;
   };
   return {
-    optionsFor: async (url, publicOnly) => {
+    optionsFor: (url, publicOnly) => {
       const { protocol, host } = url;
       const proxy = exceptions.some((pattern) => isExcepted(url, pattern)) ? undefined : proxies[protocol as 'https:'];
       const isInsecure = insecureTls(host);
       const kind = [protocol, proxy !== undefined, isInsecure, publicOnly].join(' ');
       return {
-        agent: await agentFor(kind, url, proxy),
+        agent: agentFor(kind, url, proxy),
         ...(protocol === 'https:' && (isInsecure ? { rejectUnauthorized: false } : trust)),
         ...(publicOnly && { lookup: lookupPublic }),
       };
@@ -74,7 +74,7 @@ function directAgent(protocol: string): http.Agent {
  * Most machines have no proxy, and their commands need not load how one is used. By `require`, because Jest takes no
  * `import()` from a package.
  */
-async function proxyAgent(protocol: string, proxy: URL, trust: tls.ConnectionOptions): Promise<http.Agent> {
+function proxyAgent(protocol: string, proxy: URL, trust: tls.ConnectionOptions): http.Agent {
   if (protocol === 'https:') {
     const { HttpsProxyAgent } = require('https-proxy-agent') as typeof import('https-proxy-agent');
     const agent = new HttpsProxyAgent(proxy, { ...kept, ...trust });

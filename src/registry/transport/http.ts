@@ -85,7 +85,7 @@ async function sendOnFreshSocket(
 ): Promise<Answer> {
   const { method, idempotent = method === 'GET' || method === 'HEAD' } = request;
   for (;;) {
-    const sent = await open(request, agents);
+    const sent = open(request, agents);
     underWay.add(sent);
     sent.once('close', () => underWay.delete(sent));
     try {
@@ -97,7 +97,7 @@ async function sendOnFreshSocket(
   }
 }
 
-async function open(request: HttpRequest, agents: Agents): Promise<http.ClientRequest> {
+function open(request: HttpRequest, agents: Agents): http.ClientRequest {
   const { method, url, headers, body, signal, publicOnly = false } = request;
   if (publicOnly && isLocalHost(url.hostname)) throw localAddress(url.hostname, url.hostname);
   const { auth: _, ...target } = urlToHttpOptions(url);
@@ -105,7 +105,7 @@ async function open(request: HttpRequest, agents: Agents): Promise<http.ClientRe
   const { request: newRequest } = url.protocol === 'https:' ? https : http;
   return newRequest({
     ...target,
-    ...(await agents.optionsFor(url, publicOnly)),
+    ...agents.optionsFor(url, publicOnly),
     method,
     headers: { 'user-agent': 'nx-oci', ...headers, ...(hasBody && { 'content-length': String(body?.size ?? 0) }) },
     ...(signal && { signal }),

@@ -352,6 +352,16 @@ describe('proxies', () => {
     expect(proxy.asked).toEqual(['GET http://registry.test/a?b', 'CONNECT registry.test:443']);
   });
 
+  test('connections are kept behind a proxy, those of the first requests too', async () => {
+    const { proxy } = await hosts();
+    const transport = http({ environment: { HTTPS_PROXY: proxy.url }, ca: [authority] });
+    const sixAtOnce = () =>
+      Promise.all(Array.from({ length: 6 }, async () => read(await transport(get('https://registry.test')))));
+    await sixAtOnce();
+    await sixAtOnce();
+    expect(proxy.asked).toEqual(Array(6).fill('CONNECT registry.test:443'));
+  });
+
   test('a host that is believed unseen is so behind a proxy too', async () => {
     const { proxy } = await hosts();
     const insecureTls = (host: string) => host === 'registry.test:8443';
