@@ -20,7 +20,7 @@ export const maxManifestSize = 4 * 1024 * 1024;
 /** @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests */
 export const putManifest: Handler<'manifest'> = async (exchange, { repository, name }, { storage, sparse }) => {
   const digest = name.includes(':') ? (name as Digest) : undefined;
-  const tags = digest ? exchange.query.getAll('tag').map(checkTag) : [name];
+  const tags = (digest ? exchange.query.getAll('tag') : [name]).map(checkTag);
   const bytes = await readManifest(exchange);
   const ref = refOf(bytes, exchange.request.headers['content-type'], digest);
   if (!sparse) await checkReferences(storage, repository, ref);

@@ -12,7 +12,7 @@ export type Route =
   | { readonly endpoint: 'base' }
   | { readonly endpoint: 'catalog' }
   | { readonly endpoint: 'token' }
-  /** `name` is a tag or a digest. */
+  /** `name` is a digest or, without a colon, what should be a tag. */
   | { readonly endpoint: 'manifest'; readonly repository: string; readonly name: string }
   | { readonly endpoint: 'blob'; readonly repository: string; readonly digest: Digest }
   | { readonly endpoint: 'uploads'; readonly repository: string }
@@ -76,9 +76,9 @@ export function checkTag(text: string): string {
   );
 }
 
-/** A tag or, since no tag has a colon, a digest. */
+/** No tag has a colon. One that no tag can be like is simply not found; who puts something under it is told. */
 function checkName(text: string): string {
-  return text.includes(':') ? checkDigest(text) : checkTag(text);
+  return text.includes(':') ? checkDigest(text) : text;
 }
 
 function quote(text: string): string {

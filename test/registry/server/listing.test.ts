@@ -204,6 +204,7 @@ describe('ACCEPTANCE 40: deleting (end-9, end-10)', () => {
 
   test.each([
     ['/v2/app/manifests/v3', 'MANIFEST_UNKNOWN'],
+    ['/v2/app/manifests/.hidden', 'MANIFEST_UNKNOWN'],
     [`/v2/app/manifests/${absent}`, 'MANIFEST_UNKNOWN'],
     [`/v2/app/blobs/${absent}`, 'BLOB_UNKNOWN'],
     ['/v2/other/manifests/v1', 'NAME_UNKNOWN'],
