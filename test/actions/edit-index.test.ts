@@ -202,13 +202,14 @@ describe('L6: add', () => {
 
   test('each image of an index, with --all, and what is there already once', async () => {
     const path = await emptyList();
-    const { index, images } = await multiPlatform('linux/amd64', 'linux/arm64');
+    const { index, images } = await multiPlatform('linux/amd64', 'linux/arm64', 'linux/s390x');
     const source = sourceOf(await writtenLayout(index));
     await addToListedIndex(name(path), source, { platform: parsePlatform('linux/arm64') }, {});
     await addToListedIndex(name(path), source, { all: true }, {});
     expect(listOf(await indexIn(path))).toEqual([
       ['linux/arm64', images[1]?.digest],
       ['linux/amd64', images[0]?.digest],
+      ['linux/s390x', images[2]?.digest],
     ]);
   });
 

@@ -3,6 +3,8 @@ import { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { ConnectionError, RegistryError } from '../../src';
+import type { Repository } from '../../src/registry/repository';
+import type { Fault } from '../../src/registry/server/faults';
 import type { Retry } from '../../src/registry/transport/retries';
 import { repository as checkout, collect, failureOf, run, sampleImage } from '../fixtures';
 import { askedOf, clientOf, content, hostileRegistry, openRegistry, repositoryAt, someBytes } from './clients';
@@ -67,6 +69,8 @@ describe('M10: what fails for now is asked again', () => {
 });
 
 describe('ACCEPTANCE 36: an abort ends at once', () => {
+  const [some, absent] = [content(someBytes(100_000)), content(someBytes(100_000, 2))];
+
   test.each(['GET', 'HEAD', 'PUT'])('a %s that has no answer', async (method) => {
     const image = await sampleImage();
     const abort = new AbortController();
@@ -95,6 +99,21 @@ describe('ACCEPTANCE 36: an abort ends at once', () => {
     };
     await expect(reading()).rejects.toThrow('enough');
     expect(registry.asked()).toHaveLength(1);
+  });
+
+  test.each<[string, Fault, (repository: Repository) => Promise<unknown>]>([
+    ['an upload', { method: 'PUT', status: 503 }, ({ putBlob }) => putBlob(absent.descriptor, absent.blob)],
+    ['a download', { path: /blobs/, cutAfter: 1000 }, ({ blobs }) => collect(blobs.blob(some.descriptor).open())],
+  ])('the wait before %s goes on', async (_what, fault, use) => {
+    const registry = await openRegistry({ faults: [fault] });
+    await registry.storage.addBlob('os', some.descriptor.digest, some.blob);
+    const abort = new AbortController();
+    const repository = repositoryAt(registry, {
+      policy: { attempts: 3, deadline: 1e9, firstDelay: 1e8, longestDelay: 1e8 },
+      signal: abort.signal,
+      onRetry: () => setImmediate(() => abort.abort(new Error('enough'))),
+    });
+    await expect(use(repository)).rejects.toThrow('enough');
   });
 
   test('what comes after it, before anything is asked', async () => {

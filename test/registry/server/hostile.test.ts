@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
+import { cpSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { digestOf, mediaTypes } from '../../../src';
 import { memoryStorage } from '../../../src/registry/server/memory-storage';
 import { maxManifestSize } from '../../../src/registry/server/push';
 import { type Registry, startRegistry } from '../../../src/registry/server/start-registry';
-import { collect } from '../../fixtures';
+import { collect, snapshot, temporaryDirectory } from '../../fixtures';
 import { blobOf, manifestOf, open, pushBlob, putManifest, send, startUpload } from './send';
 
 let registry: Registry;
@@ -17,6 +19,15 @@ beforeEach(async () => {
   url = registry.url;
 });
 afterEach(() => registry.close());
+
+/** Goes on with a registry that has its content in a directory, which lies in the one whose path comes back. */
+async function moveToDirectory(): Promise<string> {
+  await registry.close();
+  const around = temporaryDirectory();
+  registry = await startRegistry({ storage: join(around, 'storage') });
+  url = registry.url;
+  return around;
+}
 
 const { bytes: hello, digest } = blobOf('hello');
 
@@ -43,22 +54,38 @@ async function until(isSo: () => boolean): Promise<void> {
 describe('ACCEPTANCE 41: repositories whose names lead elsewhere', () => {
   const names = ['../x', 'a/../x', '%2e%2e', 'a%2fb', 'a//b', '/a', 'a/', 'A', 'a b', '.a', 'a\\b', 'a'.repeat(256)];
 
-  test.each(names)('%j: 4xx, and nothing is stored', async (name) => {
+  /** Everything that could reach content by such a name. */
+  async function expectRefused(name: string): Promise<void> {
     const path = `/v2/${name.replace(' ', '%20')}`;
-    const image = manifestOf('layer');
-    const requests = [
-      await send(url, 'POST', `${path}/blobs/uploads/?digest=${digest}`, { body: hello }),
-      await send(url, 'POST', `${path}/blobs/uploads/`),
-      await putManifest(url, '', '', image).then(() => send(url, 'PUT', `${path}/manifests/v1`, { body: image.bytes })),
-      await send(url, 'GET', `${path}/manifests/v1`),
-      await send(url, 'DELETE', `${path}/blobs/${digest}`),
-      await send(url, 'GET', `${path}/tags/list`),
+    const requests: [method: string, path: string, body?: Uint8Array][] = [
+      ['POST', `${path}/blobs/uploads/?digest=${digest}`, hello],
+      ['POST', `${path}/blobs/uploads/`],
+      ['PUT', `${path}/manifests/v1`, manifestOf('layer').bytes],
+      ['GET', `${path}/manifests/v1`],
+      ['DELETE', `${path}/blobs/${digest}`],
+      ['GET', `${path}/tags/list`],
     ];
-    for (const { status, errors } of requests) {
+    for (const [method, path, body = Buffer.of()] of requests) {
+      const { status, errors } = await send(url, method, path, { body });
       expect({ isRefused: status >= 400 && status < 500, status }).toEqual({ isRefused: true, status });
       expect(errors).toHaveLength(1);
     }
+  }
+
+  test.each(names)('%j: 4xx, and nothing is stored', async (name) => {
+    await expectRefused(name);
     expect(await registry.storage.repositories()).toEqual([]);
+  });
+
+  test.each(names)('%j: 4xx, and nothing changes in a directory, nor beside it', async (name) => {
+    const around = await moveToDirectory();
+    await pushBlob(url, 'x', 'hello');
+    // What "../x" would lead to.
+    cpSync(join(around, 'storage/x'), join(around, 'x'), { recursive: true });
+    const before = snapshot(around);
+    await expectRefused(name);
+    expect(snapshot(around)).toEqual(before);
+    expect(await registry.storage.repositories()).toEqual(['x']);
   });
 
   test.each([
@@ -203,7 +230,11 @@ describe('ACCEPTANCE 45: clients that stall', () => {
   });
 });
 
-describe('ACCEPTANCE 46: many at once', () => {
+describe.each(['memory', 'a directory'])('ACCEPTANCE 46: many at once, in %s', (place) => {
+  beforeEach(async () => {
+    if (place === 'a directory') await moveToDirectory();
+  });
+
   test('fifty identical pushes of a blob: 201 each', async () => {
     const content = randomBytes(100_000);
     const push = async () => {

@@ -255,8 +255,11 @@ describe('ACCEPTANCE 40: pushing manifests (end-7a, end-7b)', () => {
     });
   });
 
-  test('with a tag that none can have: 400, and there is nothing', async () => {
-    const answer = await putManifest(url, 'app', `${image.digest}?tag=good&tag=-bad`, image);
+  test.each([
+    ['as its name', '-bad'],
+    ['beside others', `${image.digest}?tag=good&tag=-bad`],
+  ])('with a tag that none can have %s: 400, and there is nothing', async (_, name) => {
+    const answer = await putManifest(url, 'app', name, image);
     expect(answer).toMatchObject({ status: 400, errors: [{ message: expect.stringContaining('"-bad"') }] });
     expect((await send(url, 'GET', '/v2/app/tags/list')).status).toBe(404);
   });

@@ -24,6 +24,7 @@ import {
 import { memoryStorage } from '../../../src/registry/server/memory-storage';
 import { maxRequests, type RegistryRequest, remember } from '../../../src/registry/server/requests';
 import { type Registry, startRegistry } from '../../../src/registry/server/start-registry';
+import type { RegistryStorage } from '../../../src/registry/server/storage';
 import {
   archiveOf,
   collect,
@@ -83,6 +84,23 @@ describe('M14: addRef', () => {
     await registry.addRef('app', 'v1', index);
     await expectServed(registry, 'app', 'v1', index);
     expect(await tagsOf(registry, 'app')).toEqual(['v1']);
+  });
+
+  test('of an index gives the tag to the index alone, when all that it leads to is there', async () => {
+    const storage = memoryStorage();
+    const put: unknown[] = [];
+    const putManifest: RegistryStorage['putManifest'] = (repository, manifest, tags) => {
+      put.push([manifest.digest, tags]);
+      return storage.putManifest(repository, manifest, tags);
+    };
+    const registry = await start({ storage: { ...storage, putManifest } });
+    const image = await sampleImage();
+    const index = newIndex([{ ref: image }]);
+    await registry.addRef('app', 'v1', index);
+    expect(put).toEqual([
+      [image.digest, []],
+      [index.digest, ['v1']],
+    ]);
   });
 
   test('without a tag serves by digest', async () => {
