@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { repository, snapshot, temporaryDirectory, writeFiles } from '../fixtures';
+import { createLayout, newIndex, parsePlatform, writeTree } from '../../src';
+import { codeBlocks, repository, sampleImage, snapshot, temporaryDirectory, writeFiles } from '../fixtures';
 import { succeed, verify } from './programs';
 
 const nxJson = { analytics: false, neverConnectToCloud: true, cacheDirectory: '.nx/cache' };
@@ -132,4 +133,26 @@ describe.each([
     expect(existsSync(join(workspace, 'node_modules/nx-oci/node_modules/nx'))).toBe(false);
     expect(existsSync(join(workspace, 'node_modules/nx-oci/node_modules/@nx'))).toBe(false);
   });
+});
+
+test('B5: the example of docs/testing.md passes in Vitest, in several files at once', async () => {
+  const firstLine = codeBlocks('docs/testing.md', 'js').find((code) => code.includes("from 'vitest'")) as string;
+  const [forJest] = codeBlocks('docs/testing.md', 'ts').filter((code) => code.includes("from '@jest/globals'"));
+  const example = (forJest as string).replace(/^import .*'@jest\/globals';\n/, firstLine);
+  expect(example).toContain("from 'vitest'");
+  const project = writeFiles(temporaryDirectory(), {
+    'package.json': JSON.stringify({ name: 'project', version: '1.0.0', private: true }),
+    'one.test.ts': example,
+    'two.test.ts': example,
+  });
+  const images = ['linux/amd64', 'linux/arm64'].map(async (platform) => ({
+    ref: await sampleImage([platform], platform),
+    platform: parsePlatform(platform),
+  }));
+  const index = newIndex(await Promise.all(images));
+  await writeTree(await createLayout(index, { tag: 'latest' }), join(project, 'dist/examples/os/index'));
+  const packages = ['vitest@4', tarball];
+  await succeed('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', ...packages], { cwd: project });
+  const output = await succeed('npx', ['vitest', 'run', '--reporter=json'], { cwd: project });
+  expect(JSON.parse(output)).toMatchObject({ numPassedTests: 6, numFailedTests: 0, success: true });
 });
