@@ -7,6 +7,7 @@ import {
   UnauthorizedError,
   UntrustedResponseError,
 } from '../errors';
+import { verifyBlob } from '../hashing';
 import type { Descriptor } from '../spec/documents';
 import type { Exchange, Question } from './exchange';
 import { redactedUrl } from './transport/redaction';
@@ -51,7 +52,7 @@ export async function hasBlob(exchange: Exchange, { digest }: Pick<Descriptor, '
  * Sends a blob. An upload that breaks off goes on where the registry says that it broke or, when the registry no longer
  * knows, begins anew. The registry verifies it.
  *
- * @throws {SizeMismatchError} for a blob that is shorter than it should be.
+ * @throws {SizeMismatchError}, {@link DigestMismatchError} for a blob that is not what it should be, which the registry found.
  * @throws {UntrustedResponseError} if the place for the upload is none, or is reached without TLS where the registry is
  *   reached with it.
  * @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
@@ -113,11 +114,15 @@ export async function uploadBlob(
     });
   } catch (error) {
     if (place) await cancelUpload(upload, place);
+    // What is wrong here comes before what the registry says of it.
+    if (isOfAnotherDigest(error)) await verifyBlob(blob, descriptor);
     throw error;
   }
 }
 
 const isTooLarge = (error: unknown) => error instanceof RegistryError && error.status === 413;
+
+const isOfAnotherDigest = (error: unknown) => error instanceof RegistryError && error.codes.includes('DIGEST_INVALID');
 
 /** The registry has other bytes than it was thought to have, and says which when it is asked. */
 const isOutOfOrder = (error: unknown) => error instanceof RegistryError && error.status === 416;

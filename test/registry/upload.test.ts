@@ -1,6 +1,13 @@
 import { request } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
-import { type Blob, OciError, RegistryError, SizeMismatchError, UntrustedResponseError } from '../../src';
+import {
+  type Blob,
+  DigestMismatchError,
+  OciError,
+  RegistryError,
+  SizeMismatchError,
+  UntrustedResponseError,
+} from '../../src';
 import type { Registry, RegistryOptions } from '../../src/registry/server/start-registry';
 import type { UploadOptions } from '../../src/registry/upload';
 import { failureOf } from '../fixtures';
@@ -96,13 +103,25 @@ describe('a blob is sent', () => {
     expect(await has(registry)).toBe(true);
   });
 
-  test('and not taken if it is another one', async () => {
+  test('and not taken if it is another one, which the registry finds and we name', async () => {
     const registry = await openRegistry();
     const other = content(someBytes(300_000, 2));
-    const { codes } = await failureOf(RegistryError, () => repositoryAt(registry).putBlob(descriptor, other.blob));
-    expect(codes).toEqual(['DIGEST_INVALID']);
+    const error = await failureOf(DigestMismatchError, () => repositoryAt(registry).putBlob(descriptor, other.blob));
+    expect(error).toMatchObject({ expected: descriptor.digest, found: other.descriptor.digest });
     expect(askedOf(registry).filter((asked) => asked.startsWith('PUT'))).toHaveLength(1);
     expect(await has(registry)).toBe(false);
+  });
+
+  test("and not taken by a registry that finds another digest: that is the registry's word alone", async () => {
+    const registry = await hostileRegistry(({ method }, response) => {
+      if (method !== 'PUT') {
+        const location = '/v2/os/blobs/uploads/1';
+        return response.writeHead(method === 'HEAD' ? 404 : 202, { location }).end();
+      }
+      return response.writeHead(400).end(JSON.stringify({ errors: [{ code: 'DIGEST_INVALID' }] }));
+    });
+    const { codes } = await failureOf(RegistryError, () => put(registry));
+    expect(codes).toEqual(['DIGEST_INVALID']);
   });
 
   test('and what is wrong with its source ends it, and the upload', async () => {
