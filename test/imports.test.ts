@@ -18,7 +18,7 @@ const floors: readonly (readonly string[])[] = [
     'src/recompress.ts',
   ],
   ['src/layout/', 'src/store/', 'src/registry/', 'src/credentials/'],
-  ['src/actions/'],
+  ['src/actions/', 'src/diff/'],
   ['src/terminal/', 'src/nx/', 'src/cli.ts', 'src/cli/', 'src/index.ts', 'executors/', 'generators/'],
 ];
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { diffSources } from '../actions/diff-images';
+import { diffSources } from '../diff/images';
 import type { Platform } from '../spec/documents';
 import { chosenPlatform } from '../spec/platform';
 import { diffReport } from '../terminal/diff-report';

@@ -1,6 +1,6 @@
-import type { EntryDifference } from '../actions/diff-entries';
-import type { ManifestDifference } from '../actions/diff-images';
-import type { LayerDifference } from '../actions/diff-layers';
+import type { EntryDifference } from '../diff/entries';
+import type { ManifestDifference } from '../diff/images';
+import type { LayerDifference } from '../diff/layers';
 import { escaped, pathWords, shortDigest } from './diff-words';
 
 type ListedDifference = ManifestDifference['manifests'][number];

@@ -1,7 +1,7 @@
-import type { EntryDifference } from '../actions/diff-entries';
-import type { ManifestDifference } from '../actions/diff-images';
-import type { ValueChange } from '../actions/diff-json';
-import type { LayerDifference } from '../actions/diff-layers';
+import type { EntryDifference } from '../diff/entries';
+import type { ManifestDifference } from '../diff/images';
+import type { ValueChange } from '../diff/json';
+import type { LayerDifference } from '../diff/layers';
 import { diffReason, type Labelled, labelled } from './diff-reason';
 import { changedValue, escaped, pathWords, shortDigest } from './diff-words';
 import { formatSize } from './size';

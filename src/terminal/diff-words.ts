@@ -1,4 +1,4 @@
-import type { ValueChange, ValuePath } from '../actions/diff-json';
+import type { ValueChange, ValuePath } from '../diff/json';
 import { jsonPath } from '../spec/json';
 
 /** Characters that could move the cursor, hide other words, or not be seen. */

@@ -3,7 +3,7 @@ import { type Image, readConfig } from '../ref';
 import type { ImageConfig } from '../spec/documents';
 import { parseJson } from '../spec/json';
 import { isImageConfigType } from '../spec/media-types';
-import { type ValueChange, valueChanges } from './diff-json';
+import { type ValueChange, valueChanges } from './json';
 
 /** What is compared of a config. */
 export interface ComparedConfig {

@@ -42,8 +42,8 @@ import {
   withExecution,
   writeLayer,
 } from '../../src';
-import { diffSources } from '../../src/actions/diff-images';
 import type { Blobs } from '../../src/blob';
+import { diffSources } from '../../src/diff/images';
 import { appendLayer } from '../../src/image';
 import {
   archiveOf,

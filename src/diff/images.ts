@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { chosenFrom } from '../actions/copy-manifests';
 import type { Digest } from '../digest';
 import { EmptyIndexError } from '../errors';
 import { newIndex } from '../image-index';
@@ -6,11 +7,10 @@ import type { ImageSource } from '../layout/source';
 import { type Image, maxDepth, type Ref, tooDeep } from '../ref';
 import type { Descriptor, Platform } from '../spec/documents';
 import { parseJson } from '../spec/json';
-import { chosenFrom } from './copy-manifests';
-import { comparedConfig, configChanges } from './diff-configs';
-import { type ValueChange, valueChanges } from './diff-json';
-import { descriptionOf, diffLayers, type LayerDifference, type LayerReader, layerReader } from './diff-layers';
-import { diffLists, type Listed } from './diff-lists';
+import { comparedConfig, configChanges } from './configs';
+import { type ValueChange, valueChanges } from './json';
+import { descriptionOf, diffLayers, type LayerDifference, type LayerReader, layerReader } from './layers';
+import { diffLists, type Listed } from './lists';
 
 /** A manifest that is compared. */
 export interface ManifestFacts {

@@ -6,8 +6,8 @@ import { artifactTypeOf, descriptorOf, type Ref } from '../ref';
 import type { Descriptor } from '../spec/documents';
 import { isIndexType, isManifestType } from '../spec/media-types';
 import { formatPlatform, normalizePlatform } from '../spec/platform';
-import { type ValueChange, valueChanges } from './diff-json';
-import { descriptionOf } from './diff-layers';
+import { type ValueChange, valueChanges } from './json';
+import { descriptionOf } from './layers';
 import { counterparts, misplaced } from './pairing';
 
 /** What an index says of a manifest or of a plain blob that it lists. */

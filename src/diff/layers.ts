@@ -13,8 +13,8 @@ import {
 import type { Image } from '../ref';
 import type { Descriptor, ImageConfig } from '../spec/documents';
 import { isForeignLayer, layerCompression } from '../spec/media-types';
-import { compareEntries, type EntriesComparison, type EntryDifference, entryDifferences } from './diff-entries';
-import { type ValueChange, valueChanges } from './diff-json';
+import { compareEntries, type EntriesComparison, type EntryDifference, entryDifferences } from './entries';
+import { type ValueChange, valueChanges } from './json';
 import { counterparts, misplaced } from './pairing';
 
 /** What is known of a layer without reading it. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { counterparts, misplaced } from '../../src/actions/pairing';
+import { counterparts, misplaced } from '../../src/diff/pairing';
 import { seededRandom } from '../soak/random';
 
 describe('counterparts', () => {
