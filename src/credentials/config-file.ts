@@ -2,9 +2,9 @@ import { createReadStream } from 'node:fs';
 import * as z from 'zod';
 import { bytesOf } from '../blob';
 import { CredentialsError, hasSystemCode, isSystemError, LimitError } from '../errors';
-import type { Credential } from '../registry/transport/credential';
 import { jsonPath, parseJson } from '../spec/json';
 import { dockerHubKey, isDockerHub, isPartial, keysFor } from './auth-key';
+import type { Credential } from './credential';
 
 /** In bytes. Real files have a few kilobytes, even with a hundred registries. */
 const maxConfigSize = 1024 * 1024;

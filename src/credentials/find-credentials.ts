@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { Credential, Credentials } from '../registry/transport/credential';
 import { type AskHelper, type AuthConfig, credentialIn, readAuthConfig } from './config-file';
+import type { Credential, Credentials } from './credential';
 import { configFromVariable, registryVariables } from './environment';
 import { askHelper } from './helper';
 

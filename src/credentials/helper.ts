@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { CredentialsError } from '../errors';
-import type { Credential } from '../registry/transport/credential';
+import type { Credential } from './credential';
 import { withoutSecrets } from './redact';
 import { type Ending, runProgram } from './run-program';
 

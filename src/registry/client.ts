@@ -1,10 +1,10 @@
+import type { Credentials } from '../credentials/credential';
 import { exchange, findOrigin } from './exchange';
 import { mirroredRepository } from './mirrors';
 import { type RepositoryName, servingHost } from './reference';
 import { remoteRepository } from './remote-repository';
 import type { Repository } from './repository';
 import { withAuthorization } from './transport/authorization';
-import type { Credentials } from './transport/credential';
 import { type HttpOptions, httpTransport } from './transport/http';
 import { withRedirects } from './transport/redirects';
 import { defaultRetryPolicy, type Retries, type RetryPolicy, retrying, withRetries } from './transport/retries';

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { type AskHelper, credentialIn, parseAuthConfig, readAuthConfig } from '../../src/credentials/config-file';
+import type { Credential } from '../../src/credentials/credential';
 import { CredentialsError } from '../../src/errors';
-import type { Credential } from '../../src/registry/transport/credential';
 import { failureOf, temporaryDirectory, writeFiles } from '../fixtures';
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');

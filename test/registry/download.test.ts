@@ -9,8 +9,8 @@ import {
   UntrustedResponseError,
 } from '../../src';
 import { type Blob, type ByteRange, verified } from '../../src/blob';
+import type { Credentials } from '../../src/credentials/credential';
 import type { FaultHandle } from '../../src/registry/server/faults';
-import type { Credentials } from '../../src/registry/transport/credential';
 import type { Retry } from '../../src/registry/transport/retries';
 import type { Descriptor } from '../../src/spec/documents';
 import { mediaTypes } from '../../src/spec/media-types';

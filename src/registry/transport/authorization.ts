@@ -1,8 +1,8 @@
+import type { Credential, Credentials } from '../../credentials/credential';
 import { UnauthorizedError } from '../../errors';
 import { registryServedBy } from '../reference';
 import { untilAborted } from './abort';
 import { parseChallenges } from './challenge';
-import type { Credential, Credentials } from './credential';
 import { harmless, redactedUrl } from './redaction';
 import { responseError, withoutEchoes } from './response-error';
 import { repositoryOf, unionOfScopes } from './scopes';

@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import { bytesBlob, bytesOf } from '../../blob';
+import type { Credential } from '../../credentials/credential';
 import { RegistryError, UnauthorizedError, UntrustedResponseError } from '../../errors';
 import { isLocalHost, isPublicRegistry } from './addresses';
-import type { Credential } from './credential';
 import { harmless, redactedUrl } from './redaction';
 import { responseError, withoutEchoes } from './response-error';
 import type { HttpRequest, HttpResponse, Transport } from './transport';

@@ -2,8 +2,8 @@ import { EventEmitter, once } from 'node:events';
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { bytesBlob, LimitError, RegistryError, UnauthorizedError, UntrustedResponseError } from '../../../src';
+import type { Credential, Credentials } from '../../../src/credentials/credential';
 import { withAuthorization } from '../../../src/registry/transport/authorization';
-import type { Credential, Credentials } from '../../../src/registry/transport/credential';
 import { withRedirects } from '../../../src/registry/transport/redirects';
 import { failureOf } from '../../fixtures';
 import {

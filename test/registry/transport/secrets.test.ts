@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import type { Credential } from '../../../src/registry/transport/credential';
+import type { Credential } from '../../../src/credentials/credential';
 import { responseError } from '../../../src/registry/transport/response-error';
 import type { Retry } from '../../../src/registry/transport/retries';
 import { type Answer, authority, byPath, get, read, rings, serve, serveProxy, serveSockets } from './servers';
