@@ -1,9 +1,9 @@
 import { AmbiguousManifestError } from '../errors';
-import { asIndex, platformOf } from '../image-index';
+import { asIndex, configPlatform } from '../image-index';
 import { listNames, tagOf, withoutTag } from '../layout/find';
 import type { ImageSource } from '../layout/source';
 import { artifactTypeOf, type Ref, readConfig, walkRefs } from '../ref';
-import type { Descriptor, ImageIndex, Platform } from '../spec/documents';
+import type { Descriptor, ImageConfig, ImageIndex, Platform } from '../spec/documents';
 import { isImageConfigType } from '../spec/media-types';
 import { formatPlatform } from '../spec/platform';
 
@@ -82,13 +82,15 @@ export async function inspectIndex(source: ImageSource): Promise<InspectedIndex>
 
 async function inspectRoot(ref: Ref, descriptor: Descriptor): Promise<InspectedManifest> {
   // Bounds the depth, and meets every unreadable manifest before anything is said.
-  await walkRefs(ref, () => undefined);
-  return inspect(ref, descriptor);
+  const refs = new Map<string, Ref>();
+  await walkRefs(ref, (found) => void refs.set(found.digest, found));
+  return inspect(ref, descriptor, refs);
 }
 
-async function inspect(ref: Ref, descriptor: Descriptor): Promise<InspectedManifest> {
+async function inspect(ref: Ref, descriptor: Descriptor, below: ReadonlyMap<string, Ref>): Promise<InspectedManifest> {
   const tag = tagOf(descriptor);
-  const platform = descriptor.platform ?? (await platformOf(ref));
+  const config = await configOf(ref);
+  const platform = descriptor.platform ?? (config && configPlatform(config));
   const artifactType = artifactTypeOf(ref);
   const { subject } = ref.manifest;
   const annotations = { ...ref.manifest.annotations, ...withoutTag(descriptor).annotations };
@@ -102,10 +104,10 @@ async function inspect(ref: Ref, descriptor: Descriptor): Promise<InspectedManif
   };
   if (ref.kind === 'index') {
     const manifests = [];
-    for (const child of ref.children()) manifests.push(await inspect(await ref.ref(child), child));
+    for (const child of ref.children()) manifests.push(await inspect(below.get(child.digest) as Ref, child, below));
     return { ...node, manifests };
   }
-  const makers = await layerMakers(ref);
+  const makers = config ? layerMakers(config) : [];
   const layers = ref.manifest.layers.map((layer, position) => {
     const createdBy = makers[position];
     const { annotations } = layer;
@@ -123,10 +125,14 @@ function platformWords(platform: Platform): Pick<InspectedManifest, 'platform' |
   };
 }
 
+/** The config of an image; an artifact and an index have none. */
+async function configOf(ref: Ref): Promise<ImageConfig | undefined> {
+  const hasConfig = ref.kind === 'image' && isImageConfigType(ref.manifest.config.mediaType);
+  return hasConfig ? readConfig(ref) : undefined;
+}
+
 /** The history entries that made a layer, in the order of the layers. */
-async function layerMakers(ref: Ref): Promise<(string | undefined)[]> {
-  if (ref.kind === 'index' || !isImageConfigType(ref.manifest.config.mediaType)) return [];
-  const { history } = await readConfig(ref);
+function layerMakers({ history }: ImageConfig): (string | undefined)[] {
   return (history ?? []).filter((entry) => !entry.empty_layer).map((entry) => entry.created_by);
 }
 

@@ -16,6 +16,7 @@ import {
   sealImage,
   UnknownTagError,
 } from '../../src';
+import { parseImageReference, sourceAt } from '../../src/actions/image-reference';
 import { inspectIndex, inspectLayout } from '../../src/actions/inspect-layout';
 import { newArtifact, titleAnnotation } from '../../src/artifact';
 import { bytesBlob } from '../../src/blob';
@@ -23,6 +24,7 @@ import { convertRef } from '../../src/convert';
 import { digestOf } from '../../src/digest';
 import { indexInspectReport, inspectReport } from '../../src/terminal/reports';
 import { archiveOf, failureOf, sampleImage, sourceOf, taggedLayout, writtenLayout } from '../fixtures';
+import { clientOf, openRegistry } from '../registry/clients';
 
 const inspectAt = (path: string) => inspectLayout(sourceOf(path));
 const inspectIndexAt = (path: string) => inspectIndex(sourceOf(path));
@@ -152,4 +154,14 @@ describe('L5: inspecting an index', () => {
     expect(message).toContain('expected one index, found 2 manifests (image, index)');
     expect((await inspectIndexAt(`${path}:index`)).digest).toBe((await readLayout(path, { tag: 'index' })).digest);
   });
+});
+
+test('an index in a registry is inspected with one request for each document', async () => {
+  const images = [await sampleImage(['amd']), await sampleImage(['arm'], 'linux/arm64')];
+  const registry = await openRegistry();
+  await registry.addRef('os', 'v1', newIndex(images.map((ref) => ({ ref }))));
+  const source = sourceAt(parseImageReference(`${registry.host}/os:v1`, '/'), clientOf());
+  expect((await inspectIndex(source)).instances).toMatchObject(images.map(selfOf));
+  const asked = registry.requests.map(({ method, path }) => `${method} ${path}`);
+  expect(asked).toEqual([...new Set(asked)]);
 });
