@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { bytesBlob, DigestMismatchError, digestAlgorithms, digestOf, OciError, SizeMismatchError } from '../../src';
 import type { Blob } from '../../src/blob';
@@ -48,6 +48,23 @@ describe.each([1000, 20_000_000])('a blob of %d bytes that arrives from elsewher
     expect(readdirSync(dirname(stage.nextPath()))).toEqual([]);
   });
 
+  test('ACCEPTANCE 3: that does not end is refused as soon as it is too long', async () => {
+    let given = 0;
+    const endless: Blob = {
+      size,
+      open: async function* () {
+        for (;;) {
+          given += content.length;
+          if (given > 2 * size) throw new OciError('read on');
+          yield content;
+        }
+      },
+    };
+    const { found } = await failureOf(SizeMismatchError, () => stage.stageBlob(endless, digest));
+    expect(found).toBe('more');
+    expect(readdirSync(dirname(stage.nextPath()))).toEqual([]);
+  });
+
   test('that breaks off leaves nothing', async () => {
     const broken: Blob = {
       size,
@@ -69,5 +86,5 @@ test('many blobs at once get the digests that they have', async () => {
   expect(staged.map((path) => readFileSync(path).equals(contents[staged.indexOf(path)] as Buffer))).toEqual(
     contents.map(() => true),
   );
-  expect(readdirSync(join(layout)).length).toBe(1);
+  expect(readdirSync(layout)).toHaveLength(1);
 });
